@@ -1,0 +1,702 @@
+// tpainn::message — gather, filter and scatter of one PaiNN message block in one pass.
+//
+// For every edge i <- j with vector e = x_j - x_i, r = |e|, u = e / r and filter W(r):
+//
+//     ds_i += Wa xa_j
+//     dv_i += u Wb xb_j + Wc xc_j v_j            (Schuett et al. 2021, Eqs. 7 and 8)
+//
+// W is a cubic Hermite table over r, so no tensor with one row per edge and channel ever exists.
+// Sums over edges run over a compressed index: over the edges of a centre for what lands on
+// centres, over the edges of a neighbour for what lands on neighbours. Each thread owns its rows,
+// hence no atomics, and the result does not depend on the run.
+//
+// Three operators, each the analytic derivative of the one before:
+//   message            values
+//   message_backward   first derivatives: forces, and the energy part of the training gradient
+//   message_backward2  derivative of message_backward along a direction: the force part
+//
+// Geometry is double throughout; the network's scalar type is float or double.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <tuple>
+#include <vector>
+
+namespace tpainn {
+namespace {
+
+using at::Tensor;
+using OptTensor = std::optional<Tensor>;
+
+// The edge list with both compressed indices. All index tensors are int64 and contiguous.
+struct Edges {
+  const int64_t *centre, *neighbour;
+  const int64_t *centre_start, *centre_order;
+  const int64_t *neighbour_start, *neighbour_order;
+  const double *vec;
+  int64_t n_centre, n_neighbour, n_edge;
+};
+
+// Hermite weights of one edge: value, first and second derivative of W with respect to r are
+// linear combinations of four neighbouring table rows.
+template <typename T>
+struct Knot {
+  bool inside = false;
+  double r = 0, inv_r = 0, u[3] = {0, 0, 0};
+  const T *row = nullptr;  // rows: value_k, slope_k, value_k+1, slope_k+1, each 3F wide
+  int64_t offset = 0;      // the same place as an offset into the table
+  T w[4], d[4], dd[4];
+};
+
+template <typename T>
+inline Knot<T> locate(const double *e, const T *table, int64_t intervals, double cutoff,
+                      int64_t width) {
+  Knot<T> k;
+  const double r = std::sqrt(e[0] * e[0] + e[1] * e[1] + e[2] * e[2]);
+  if (!(r < cutoff)) return k;
+  k.inside = true;
+  k.r = r;
+  k.inv_r = r > 1e-12 ? 1.0 / r : 0.0;
+  for (int a = 0; a < 3; ++a) k.u[a] = e[a] * k.inv_r;
+  const double inv_h = intervals / cutoff;
+  const double position = r * inv_h;
+  int64_t index = static_cast<int64_t>(position);
+  if (index > intervals - 1) index = intervals - 1;
+  const double t = position - index, s = 1.0 - t;
+  k.w[0] = (1 + 2 * t) * s * s;
+  k.w[1] = t * s * s;
+  k.w[2] = t * t * (3 - 2 * t);
+  k.w[3] = -t * t * s;
+  k.d[0] = -6 * t * s * inv_h;
+  k.d[1] = s * (1 - 3 * t) * inv_h;
+  k.d[2] = 6 * t * s * inv_h;
+  k.d[3] = t * (3 * t - 2) * inv_h;
+  k.dd[0] = (12 * t - 6) * inv_h * inv_h;
+  k.dd[1] = (6 * t - 4) * inv_h * inv_h;
+  k.dd[2] = (6 - 12 * t) * inv_h * inv_h;
+  k.dd[3] = (6 * t - 2) * inv_h * inv_h;
+  k.offset = index * 2 * width;
+  k.row = table + k.offset;
+  return k;
+}
+
+// W, W' or W'' of channel c: `coef` says which.
+#define TPAINN_FILTER(coef, c) \
+  ((coef)[0] * T0[c] + (coef)[1] * T1[c] + (coef)[2] * T2[c] + (coef)[3] * T3[c])
+#define TPAINN_ROWS(knot, width)             \
+  const T *T0 = (knot).row, *T1 = T0 + (width), *T2 = T1 + (width), *T3 = T2 + (width)
+
+constexpr int64_t kGrain = 8;  // atoms per task at least: about 400 edges of liquid water
+
+// ------------------------------------------------------------------------------------- forward
+
+template <typename T>
+void forward_kernel(const Edges &E, const T *x, const T *v, const T *table, int64_t intervals,
+                    double cutoff, int64_t F, T *ds, T *dv) {
+  const int64_t W = 3 * F;
+  at::parallel_for(0, E.n_centre, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T *__restrict__ s = ds + i * F;
+      T *__restrict__ vx = dv + i * W;
+      T *__restrict__ vy = vx + F;
+      T *__restrict__ vz = vy + F;
+      for (int64_t p = E.centre_start[i]; p < E.centre_start[i + 1]; ++p) {
+        const int64_t e = E.centre_order[p];
+        const Knot<T> k = locate(E.vec + 3 * e, table, intervals, cutoff, W);
+        if (!k.inside) continue;
+        TPAINN_ROWS(k, W);
+        const T w[4] = {k.w[0], k.w[1], k.w[2], k.w[3]};
+        const T ux = k.u[0], uy = k.u[1], uz = k.u[2];
+        const T *__restrict__ xa = x + E.neighbour[e] * W;
+        const T *__restrict__ xb = xa + F;
+        const T *__restrict__ xc = xb + F;
+        if (v == nullptr) {
+#pragma omp simd
+          for (int64_t f = 0; f < F; ++f) {
+            s[f] += TPAINN_FILTER(w, f) * xa[f];
+            const T b = TPAINN_FILTER(w, F + f) * xb[f];
+            vx[f] += ux * b;
+            vy[f] += uy * b;
+            vz[f] += uz * b;
+          }
+        } else {
+          const T *__restrict__ nx = v + E.neighbour[e] * W;
+          const T *__restrict__ ny = nx + F;
+          const T *__restrict__ nz = ny + F;
+#pragma omp simd
+          for (int64_t f = 0; f < F; ++f) {
+            s[f] += TPAINN_FILTER(w, f) * xa[f];
+            const T b = TPAINN_FILTER(w, F + f) * xb[f];
+            const T c = TPAINN_FILTER(w, 2 * F + f) * xc[f];
+            vx[f] += ux * b + c * nx[f];
+            vy[f] += uy * b + c * ny[f];
+            vz[f] += uz * b + c * nz[f];
+          }
+        }
+      }
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------ backward
+
+// Runs `body(begin, end, thread)` over the neighbours in one contiguous chunk per thread, so that
+// per-thread table gradients are summed in a fixed order.
+template <typename Body>
+void over_chunks(int64_t n, int64_t n_chunks, const Body &body) {
+  at::parallel_for(0, n_chunks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t c = first; c < last; ++c) body(n * c / n_chunks, n * (c + 1) / n_chunks, c);
+  });
+}
+
+// Adds `da, db, dc` (per channel) times the Hermite weights to the table gradient of one edge.
+template <typename T>
+inline void scatter_table(T *__restrict__ g, const T *coef, const T *__restrict__ d, int64_t W) {
+  for (int row = 0; row < 4; ++row) {
+    const T c = coef[row];
+    T *__restrict__ out = g + row * W;
+#pragma omp simd
+    for (int64_t f = 0; f < W; ++f) out[f] += c * d[f];
+  }
+}
+
+template <typename T>
+void backward_kernel(const Edges &E, const T *gs, const T *gv, const T *x, const T *v,
+                     const T *table, int64_t intervals, double cutoff, int64_t F, T *gx,
+                     T *gvn, double *ge, T *gt, int64_t table_size, int64_t n_chunks) {
+  const int64_t W = 3 * F;
+  over_chunks(E.n_neighbour, n_chunks, [&](int64_t begin, int64_t end, int64_t chunk) {
+    std::vector<T> zero(v == nullptr ? W : 0, T(0)), scratch(gt ? W : 0);
+    T *my_table = gt ? gt + chunk * table_size : nullptr;
+    for (int64_t j = begin; j < end; ++j) {
+      const T *__restrict__ xa = x + j * W;
+      const T *__restrict__ xb = xa + F;
+      const T *__restrict__ xc = xb + F;
+      const T *__restrict__ nx = v ? v + j * W : zero.data();
+      const T *__restrict__ ny = nx + (v ? F : 0);
+      const T *__restrict__ nz = ny + (v ? F : 0);
+      T *__restrict__ ga = gx + j * W;
+      T *__restrict__ gb = ga + F;
+      T *__restrict__ gc = gb + F;
+      for (int64_t p = E.neighbour_start[j]; p < E.neighbour_start[j + 1]; ++p) {
+        const int64_t e = E.neighbour_order[p];
+        const Knot<T> k = locate(E.vec + 3 * e, table, intervals, cutoff, W);
+        if (!k.inside) continue;
+        TPAINN_ROWS(k, W);
+        const T w[4] = {k.w[0], k.w[1], k.w[2], k.w[3]};
+        const T d[4] = {k.d[0], k.d[1], k.d[2], k.d[3]};
+        const T ux = k.u[0], uy = k.u[1], uz = k.u[2];
+        const T *__restrict__ s = gs + E.centre[e] * F;
+        const T *__restrict__ hx = gv + E.centre[e] * W;
+        const T *__restrict__ hy = hx + F;
+        const T *__restrict__ hz = hy + F;
+        T radial = 0, tx = 0, ty = 0, tz = 0;
+        if (v) {
+          T *__restrict__ ox = gvn + j * W;
+          T *__restrict__ oy = ox + F;
+          T *__restrict__ oz = oy + F;
+#pragma omp simd reduction(+ : radial, tx, ty, tz)
+          for (int64_t f = 0; f < F; ++f) {
+            const T wa = TPAINN_FILTER(w, f), wb = TPAINN_FILTER(w, F + f),
+                    wc = TPAINN_FILTER(w, 2 * F + f);
+            const T along = ux * hx[f] + uy * hy[f] + uz * hz[f];
+            const T mix = nx[f] * hx[f] + ny[f] * hy[f] + nz[f] * hz[f];
+            ga[f] += wa * s[f];
+            gb[f] += wb * along;
+            gc[f] += wc * mix;
+            const T c = wc * xc[f], b = wb * xb[f];
+            ox[f] += c * hx[f];
+            oy[f] += c * hy[f];
+            oz[f] += c * hz[f];
+            tx += b * hx[f];
+            ty += b * hy[f];
+            tz += b * hz[f];
+            radial += TPAINN_FILTER(d, f) * xa[f] * s[f] +
+                      TPAINN_FILTER(d, F + f) * xb[f] * along +
+                      TPAINN_FILTER(d, 2 * F + f) * xc[f] * mix;
+          }
+        } else {
+#pragma omp simd reduction(+ : radial, tx, ty, tz)
+          for (int64_t f = 0; f < F; ++f) {
+            const T wa = TPAINN_FILTER(w, f), wb = TPAINN_FILTER(w, F + f);
+            const T along = ux * hx[f] + uy * hy[f] + uz * hz[f];
+            ga[f] += wa * s[f];
+            gb[f] += wb * along;
+            const T b = wb * xb[f];
+            tx += b * hx[f];
+            ty += b * hy[f];
+            tz += b * hz[f];
+            radial += TPAINN_FILTER(d, f) * xa[f] * s[f] +
+                      TPAINN_FILTER(d, F + f) * xb[f] * along;
+          }
+        }
+        // dE/de = u dE/dr + (1 - u u^T) dE/du / r
+        const double t[3] = {double(tx), double(ty), double(tz)};
+        const double ut = k.u[0] * t[0] + k.u[1] * t[1] + k.u[2] * t[2];
+        for (int a = 0; a < 3; ++a)
+          ge[3 * e + a] = k.u[a] * double(radial) + (t[a] - k.u[a] * ut) * k.inv_r;
+        if (my_table) {
+          T *__restrict__ q = scratch.data();
+#pragma omp simd
+          for (int64_t f = 0; f < F; ++f) {
+            q[f] = s[f] * xa[f];
+            q[F + f] = (ux * hx[f] + uy * hy[f] + uz * hz[f]) * xb[f];
+          }
+          if (v) {
+#pragma omp simd
+            for (int64_t f = 0; f < F; ++f)
+              q[2 * F + f] = (nx[f] * hx[f] + ny[f] * hy[f] + nz[f] * hz[f]) * xc[f];
+          }
+          scatter_table(my_table + k.offset, w, q, W);
+        }
+      }
+    }
+  });
+}
+
+// ----------------------------------------------------------------------------- second backward
+
+// The direction (hx, hv, he) at which message_backward is differentiated, split per edge into a
+// rate of r (p) and a rate of u (q).
+template <typename T>
+struct EdgeRate {
+  double p = 0, q[3] = {0, 0, 0};
+  EdgeRate(const Knot<T> &k, const double *he) {
+    p = k.u[0] * he[0] + k.u[1] * he[1] + k.u[2] * he[2];
+    for (int a = 0; a < 3; ++a) q[a] = (he[a] - k.u[a] * p) * k.inv_r;
+  }
+};
+
+// What lands on centres: the tangent of `message` along (hx, hv, he).
+template <typename T>
+void tangent_kernel(const Edges &E, const T *x, const T *v, const T *table, const T *hx,
+                    const T *hv, const double *he, int64_t intervals, double cutoff, int64_t F,
+                    T *ds, T *dv) {
+  const int64_t W = 3 * F;
+  at::parallel_for(0, E.n_centre, kGrain, [&](int64_t begin, int64_t end) {
+    const std::vector<T> zero(W, T(0));
+    for (int64_t i = begin; i < end; ++i) {
+      T *__restrict__ s = ds + i * F;
+      T *__restrict__ ox = dv + i * W;
+      T *__restrict__ oy = ox + F;
+      T *__restrict__ oz = oy + F;
+      for (int64_t m = E.centre_start[i]; m < E.centre_start[i + 1]; ++m) {
+        const int64_t e = E.centre_order[m], j = E.neighbour[e];
+        const Knot<T> k = locate(E.vec + 3 * e, table, intervals, cutoff, W);
+        if (!k.inside) continue;
+        TPAINN_ROWS(k, W);
+        const EdgeRate<T> rate(k, he + 3 * e);
+        const T w[4] = {k.w[0], k.w[1], k.w[2], k.w[3]};
+        const T d[4] = {T(k.d[0] * rate.p), T(k.d[1] * rate.p), T(k.d[2] * rate.p),
+                        T(k.d[3] * rate.p)};
+        const T ux = k.u[0], uy = k.u[1], uz = k.u[2];
+        const T qx = rate.q[0], qy = rate.q[1], qz = rate.q[2];
+        const T *__restrict__ xa = x + j * W, *__restrict__ xb = xa + F, *__restrict__ xc = xb + F;
+        const T *__restrict__ ya = hx + j * W, *__restrict__ yb = ya + F,
+                *__restrict__ yc = yb + F;
+        const T *__restrict__ nx = v ? v + j * W : zero.data();
+        const T *__restrict__ ny = nx + F, *__restrict__ nz = ny + F;
+        const T *__restrict__ mx = v ? hv + j * W : zero.data();
+        const T *__restrict__ my = mx + F, *__restrict__ mz = my + F;
+#pragma omp simd
+        for (int64_t f = 0; f < F; ++f) {
+          s[f] += TPAINN_FILTER(w, f) * ya[f] + TPAINN_FILTER(d, f) * xa[f];
+          const T wb = TPAINN_FILTER(w, F + f), wc = TPAINN_FILTER(w, 2 * F + f);
+          const T along_u = wb * yb[f] + TPAINN_FILTER(d, F + f) * xb[f];
+          const T along_q = wb * xb[f];
+          const T c = wc * yc[f] + TPAINN_FILTER(d, 2 * F + f) * xc[f];
+          const T cc = wc * xc[f];
+          ox[f] += ux * along_u + qx * along_q + c * nx[f] + cc * mx[f];
+          oy[f] += uy * along_u + qy * along_q + c * ny[f] + cc * my[f];
+          oz[f] += uz * along_u + qz * along_q + c * nz[f] + cc * mz[f];
+        }
+      }
+    }
+  });
+}
+
+// What lands on neighbours, on the table and (only when asked for: Hessians) on the edges.
+template <typename T>
+void backward2_kernel(const Edges &E, const T *gs, const T *gv, const T *x, const T *v,
+                      const T *table, const T *hx, const T *hv, const double *he,
+                      int64_t intervals, double cutoff, int64_t F, T *gx, T *gvn, double *ge,
+                      T *gt, int64_t table_size, int64_t n_chunks) {
+  const int64_t W = 3 * F;
+  over_chunks(E.n_neighbour, n_chunks, [&](int64_t begin, int64_t end, int64_t chunk) {
+    std::vector<T> zero(W, T(0)), scratch(2 * W, T(0));
+    T *my_table = gt ? gt + chunk * table_size : nullptr;
+    for (int64_t j = begin; j < end; ++j) {
+      const T *__restrict__ xa = x + j * W, *__restrict__ xb = xa + F, *__restrict__ xc = xb + F;
+      const T *__restrict__ ya = hx + j * W, *__restrict__ yb = ya + F, *__restrict__ yc = yb + F;
+      const T *__restrict__ nx = v ? v + j * W : zero.data();
+      const T *__restrict__ ny = nx + F, *__restrict__ nz = ny + F;
+      const T *__restrict__ mx = v ? hv + j * W : zero.data();
+      const T *__restrict__ my = mx + F, *__restrict__ mz = my + F;
+      T *__restrict__ ga = gx + j * W, *__restrict__ gb = ga + F, *__restrict__ gc = gb + F;
+      // without v its gradient is thrown away, into scratch that nothing reads
+      T *__restrict__ ox = v ? gvn + j * W : scratch.data();
+      T *__restrict__ oy = ox + F, *__restrict__ oz = oy + F;
+      std::vector<T> rates(my_table ? 2 * W : 0);
+      for (int64_t m = E.neighbour_start[j]; m < E.neighbour_start[j + 1]; ++m) {
+        const int64_t e = E.neighbour_order[m];
+        const Knot<T> k = locate(E.vec + 3 * e, table, intervals, cutoff, W);
+        if (!k.inside) continue;
+        TPAINN_ROWS(k, W);
+        const EdgeRate<T> rate(k, he + 3 * e);
+        const T w[4] = {k.w[0], k.w[1], k.w[2], k.w[3]};
+        const T d[4] = {T(k.d[0] * rate.p), T(k.d[1] * rate.p), T(k.d[2] * rate.p),
+                        T(k.d[3] * rate.p)};
+        const T ux = k.u[0], uy = k.u[1], uz = k.u[2];
+        const T qx = rate.q[0], qy = rate.q[1], qz = rate.q[2];
+        const T *__restrict__ s = gs + E.centre[e] * F;
+        const T *__restrict__ hvx = gv + E.centre[e] * W;
+        const T *__restrict__ hvy = hvx + F, *__restrict__ hvz = hvy + F;
+#pragma omp simd
+        for (int64_t f = 0; f < F; ++f) {
+          const T along_u = ux * hvx[f] + uy * hvy[f] + uz * hvz[f];
+          const T along_q = qx * hvx[f] + qy * hvy[f] + qz * hvz[f];
+          const T mix = nx[f] * hvx[f] + ny[f] * hvy[f] + nz[f] * hvz[f];
+          const T mix_h = mx[f] * hvx[f] + my[f] * hvy[f] + mz[f] * hvz[f];
+          const T wb = TPAINN_FILTER(w, F + f), wc = TPAINN_FILTER(w, 2 * F + f);
+          const T dc = TPAINN_FILTER(d, 2 * F + f);
+          ga[f] += TPAINN_FILTER(d, f) * s[f];
+          gb[f] += TPAINN_FILTER(d, F + f) * along_u + wb * along_q;
+          gc[f] += dc * mix + wc * mix_h;
+          const T c = wc * yc[f] + dc * xc[f];
+          ox[f] += c * hvx[f];
+          oy[f] += c * hvy[f];
+          oz[f] += c * hvz[f];
+        }
+        if (my_table) {
+          T *__restrict__ q = rates.data();
+          T *__restrict__ qd = q + W;
+#pragma omp simd
+          for (int64_t f = 0; f < F; ++f) {
+            const T along_u = ux * hvx[f] + uy * hvy[f] + uz * hvz[f];
+            const T along_q = qx * hvx[f] + qy * hvy[f] + qz * hvz[f];
+            const T mix = nx[f] * hvx[f] + ny[f] * hvy[f] + nz[f] * hvz[f];
+            const T mix_h = mx[f] * hvx[f] + my[f] * hvy[f] + mz[f] * hvz[f];
+            q[f] = s[f] * ya[f];
+            q[F + f] = along_u * yb[f] + along_q * xb[f];
+            q[2 * F + f] = mix * yc[f] + mix_h * xc[f];
+            qd[f] = s[f] * xa[f];
+            qd[F + f] = along_u * xb[f];
+            qd[2 * F + f] = mix * xc[f];
+          }
+          T *__restrict__ out = my_table + k.offset;
+          for (int row = 0; row < 4; ++row) {
+            const T cw = w[row], cd = d[row];
+#pragma omp simd
+            for (int64_t f = 0; f < W; ++f) out[row * W + f] += cw * q[f] + cd * qd[f];
+          }
+        }
+        if (ge) {
+          // G(e) = S(r) + u.B(r) + he.grad[A(r) + u.C(r)]; see the header for the symbols
+          const T d1[4] = {k.d[0], k.d[1], k.d[2], k.d[3]};
+          const T d2[4] = {k.dd[0], k.dd[1], k.dd[2], k.dd[3]};
+          double S1 = 0, A1 = 0, A2 = 0, B[3] = {}, B1[3] = {}, C[3] = {}, C1[3] = {}, C2[3] = {};
+          for (int64_t f = 0; f < F; ++f) {
+            const double h[3] = {double(hvx[f]), double(hvy[f]), double(hvz[f])};
+            const double mix = nx[f] * h[0] + ny[f] * h[1] + nz[f] * h[2];
+            const double mix_h = mx[f] * h[0] + my[f] * h[1] + mz[f] * h[2];
+            S1 += TPAINN_FILTER(d1, f) * ya[f] * s[f] +
+                  TPAINN_FILTER(d1, 2 * F + f) * (yc[f] * mix + xc[f] * mix_h);
+            A1 += TPAINN_FILTER(d1, f) * xa[f] * s[f] + TPAINN_FILTER(d1, 2 * F + f) * xc[f] * mix;
+            A2 += TPAINN_FILTER(d2, f) * xa[f] * s[f] + TPAINN_FILTER(d2, 2 * F + f) * xc[f] * mix;
+            for (int a = 0; a < 3; ++a) {
+              B[a] += TPAINN_FILTER(w, F + f) * yb[f] * h[a];
+              B1[a] += TPAINN_FILTER(d1, F + f) * yb[f] * h[a];
+              C[a] += TPAINN_FILTER(w, F + f) * xb[f] * h[a];
+              C1[a] += TPAINN_FILTER(d1, F + f) * xb[f] * h[a];
+              C2[a] += TPAINN_FILTER(d2, F + f) * xb[f] * h[a];
+            }
+          }
+          const auto dot = [](const double *a, const double *b) {
+            return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+          };
+          const double p = rate.p, *q = rate.q, *u = k.u, ir = k.inv_r;
+          const double uB = dot(u, B), uC = dot(u, C), qC = dot(q, C), uC1 = dot(u, C1),
+                       qC1 = dot(q, C1);
+          for (int a = 0; a < 3; ++a) {
+            double g = u[a] * (S1 + dot(u, B1)) + (B[a] - u[a] * uB) * ir;
+            g += A2 * u[a] * p + A1 * q[a];
+            g += q[a] * uC1 + u[a] * (qC1 + p * dot(u, C2));
+            g += -(q[a] * uC + u[a] * qC) * ir;
+            g += (C1[a] - u[a] * uC1) * p * ir - (C[a] - u[a] * uC) * p * ir * ir;
+            ge[3 * e + a] = g;
+          }
+        }
+      }
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------ tensor wrappers
+
+// Index tensors travel as one list so that the operators keep a short signature:
+// centre, neighbour, centre_start, centre_order, neighbour_start, neighbour_order.
+Edges unpack(const Tensor &vec, at::TensorList index) {
+  TORCH_CHECK(index.size() == 6, "tpainn::message: expected 6 index tensors");
+  for (const Tensor &t : index)
+    TORCH_CHECK(t.scalar_type() == at::kLong && t.is_contiguous(),
+                "tpainn::message: index tensors must be contiguous int64");
+  TORCH_CHECK(vec.scalar_type() == at::kDouble && vec.is_contiguous() && vec.dim() == 2 &&
+                  vec.size(1) == 3 && vec.size(0) == index[0].numel(),
+              "tpainn::message: edge_vec must be contiguous float64 (edges, 3)");
+  return Edges{index[0].const_data_ptr<int64_t>(), index[1].const_data_ptr<int64_t>(),
+               index[2].const_data_ptr<int64_t>(), index[3].const_data_ptr<int64_t>(),
+               index[4].const_data_ptr<int64_t>(), index[5].const_data_ptr<int64_t>(),
+               vec.const_data_ptr<double>(),       index[2].numel() - 1,
+               index[4].numel() - 1,               vec.size(0)};
+}
+
+void check_network(const Tensor &x, const OptTensor &v, const Tensor &table, const Edges &E) {
+  TORCH_CHECK(x.dim() == 2 && x.size(1) % 3 == 0 && x.size(0) == E.n_neighbour,
+              "tpainn::message: x must be (nodes, 3F)");
+  TORCH_CHECK(table.dim() == 3 && table.size(0) > 1 && table.size(1) == 2 &&
+                  table.size(2) == x.size(1) && table.scalar_type() == x.scalar_type(),
+              "tpainn::message: table must be (knots, 2, 3F) of the same type as x");
+  TORCH_CHECK(!v || (v->dim() == 3 && v->size(0) == x.size(0) && v->size(1) == 3 &&
+                     3 * v->size(2) == x.size(1) && v->scalar_type() == x.scalar_type()),
+              "tpainn::message: v must be (nodes, 3, F) of the same type as x");
+}
+
+template <typename T>
+const T *pointer(const OptTensor &t) {
+  return t ? t->const_data_ptr<T>() : nullptr;
+}
+
+OptTensor contiguous(const OptTensor &t) {
+  return t && t->defined() ? OptTensor(t->contiguous()) : std::nullopt;
+}
+
+std::tuple<Tensor, Tensor> message_cpu(const Tensor &x_, const OptTensor &v_, const Tensor &vec_,
+                                       const Tensor &table_, double cutoff,
+                                       at::TensorList index) {
+  const Tensor x = x_.contiguous(), table = table_.contiguous(), vec = vec_.contiguous();
+  const OptTensor v = contiguous(v_);
+  const Edges E = unpack(vec, index);
+  check_network(x, v, table, E);
+  const int64_t F = x.size(1) / 3;
+  Tensor ds = at::zeros({E.n_centre, F}, x.options());
+  Tensor dv = at::zeros({E.n_centre, 3, F}, x.options());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message", [&] {
+    forward_kernel<scalar_t>(E, x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v),
+                             table.const_data_ptr<scalar_t>(), table.size(0) - 1, cutoff, F,
+                             ds.mutable_data_ptr<scalar_t>(), dv.mutable_data_ptr<scalar_t>());
+  });
+  return {ds, dv};
+}
+
+int64_t chunk_count(int64_t n) {
+  const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  return std::max<int64_t>(1, std::min<int64_t>(threads, n / kGrain));
+}
+
+// Gradients with respect to x, v, edge_vec and (with_table) the table.
+std::tuple<Tensor, Tensor, Tensor, Tensor> message_backward_cpu(
+    const Tensor &gs_, const Tensor &gv_, const Tensor &x_, const OptTensor &v_,
+    const Tensor &vec_, const Tensor &table_, double cutoff, at::TensorList index,
+    bool with_table) {
+  const Tensor gs = gs_.contiguous(), gv = gv_.contiguous(), x = x_.contiguous(),
+               table = table_.contiguous(), vec = vec_.contiguous();
+  const OptTensor v = contiguous(v_);
+  const Edges E = unpack(vec, index);
+  check_network(x, v, table, E);
+  const int64_t F = x.size(1) / 3, chunks = chunk_count(E.n_neighbour);
+  Tensor gx = at::zeros_like(x), ge = at::zeros_like(vec);
+  Tensor gvn = v ? at::zeros_like(*v) : at::empty({0}, x.options());
+  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 2, 3 * F}, x.options())
+                         : at::empty({0}, x.options());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward", [&] {
+    backward_kernel<scalar_t>(
+        E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(),
+        x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v), table.const_data_ptr<scalar_t>(),
+        table.size(0) - 1, cutoff, F, gx.mutable_data_ptr<scalar_t>(),
+        v ? gvn.mutable_data_ptr<scalar_t>() : nullptr, ge.mutable_data_ptr<double>(),
+        with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
+  });
+  return {gx, gvn, ge, with_table ? gt.sum(0) : gt};
+}
+
+// Gradients of <h, message_backward> with respect to gs, gv, x, v, edge_vec and the table.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> message_backward2_cpu(
+    const Tensor &hx_, const OptTensor &hv_, const Tensor &he_, const Tensor &gs_,
+    const Tensor &gv_, const Tensor &x_, const OptTensor &v_, const Tensor &vec_,
+    const Tensor &table_, double cutoff, at::TensorList index, bool with_table, bool with_edges) {
+  const Tensor gs = gs_.contiguous(), gv = gv_.contiguous(), x = x_.contiguous(),
+               table = table_.contiguous(), vec = vec_.contiguous(), hx = hx_.contiguous(),
+               he = he_.contiguous();
+  const OptTensor v = contiguous(v_), hv = contiguous(hv_);
+  const Edges E = unpack(vec, index);
+  check_network(x, v, table, E);
+  const int64_t F = x.size(1) / 3, chunks = chunk_count(E.n_neighbour);
+  Tensor ds = at::zeros_like(gs), dv = at::zeros_like(gv), gx = at::zeros_like(x);
+  Tensor gvn = v ? at::zeros_like(*v) : at::empty({0}, x.options());
+  Tensor ge = with_edges ? at::zeros_like(vec) : at::empty({0}, vec.options());
+  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 2, 3 * F}, x.options())
+                         : at::empty({0}, x.options());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward2", [&] {
+    const auto *px = x.const_data_ptr<scalar_t>(), *pv = pointer<scalar_t>(v),
+               *pt = table.const_data_ptr<scalar_t>(), *phx = hx.const_data_ptr<scalar_t>(),
+               *phv = pointer<scalar_t>(hv);
+    tangent_kernel<scalar_t>(E, px, pv, pt, phx, phv, he.const_data_ptr<double>(),
+                             table.size(0) - 1, cutoff, F, ds.mutable_data_ptr<scalar_t>(),
+                             dv.mutable_data_ptr<scalar_t>());
+    backward2_kernel<scalar_t>(
+        E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(), px, pv, pt, phx, phv,
+        he.const_data_ptr<double>(), table.size(0) - 1, cutoff, F,
+        gx.mutable_data_ptr<scalar_t>(), v ? gvn.mutable_data_ptr<scalar_t>() : nullptr,
+        with_edges ? ge.mutable_data_ptr<double>() : nullptr,
+        with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
+  });
+  return {ds, dv, gx, gvn, ge, with_table ? gt.sum(0) : gt};
+}
+
+// Compressed index of `key` (counting sort, stable): start (n + 1) and order (edges).
+std::tuple<Tensor, Tensor> compress_cpu(const Tensor &key_, int64_t n) {
+  const Tensor key = key_.contiguous();
+  TORCH_CHECK(key.scalar_type() == at::kLong && key.dim() == 1,
+              "tpainn::compress: key must be int64 (edges,)");
+  Tensor start = at::zeros({n + 1}, key.options()), order = at::empty_like(key);
+  const int64_t edges = key.numel(), *k = key.const_data_ptr<int64_t>();
+  int64_t *s = start.mutable_data_ptr<int64_t>(), *o = order.mutable_data_ptr<int64_t>();
+  for (int64_t e = 0; e < edges; ++e) {
+    TORCH_CHECK_INDEX(k[e] >= 0 && k[e] < n, "tpainn::compress: index ", k[e],
+                      " is outside 0..", n - 1);
+    ++s[k[e] + 1];
+  }
+  for (int64_t i = 0; i < n; ++i) s[i + 1] += s[i];
+  std::vector<int64_t> next(s, s + n);
+  for (int64_t e = 0; e < edges; ++e) o[next[k[e]]++] = e;
+  return {start, order};
+}
+
+// ------------------------------------------------------------------------------------ autograd
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+using MessageSignature = std::tuple<Tensor, Tensor>(const Tensor &, const OptTensor &,
+                                                    const Tensor &, const Tensor &, double,
+                                                    at::TensorList);
+using BackwardSignature = std::tuple<Tensor, Tensor, Tensor, Tensor>(
+    const Tensor &, const Tensor &, const Tensor &, const OptTensor &, const Tensor &,
+    const Tensor &, double, at::TensorList, bool);
+using Backward2Signature = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>(
+    const Tensor &, const OptTensor &, const Tensor &, const Tensor &, const Tensor &,
+    const Tensor &, const OptTensor &, const Tensor &, const Tensor &, double, at::TensorList,
+    bool, bool);
+
+template <typename Signature>
+auto find_op(const char *name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+OptTensor optional(const Tensor &t) { return t.defined() ? OptTensor(t) : std::nullopt; }
+
+// Input slots of both functions, so that gradients come back in the right places.
+struct MessageBackward : torch::autograd::Function<MessageBackward> {
+  static variable_list forward(AutogradContext *ctx, const Tensor &gs, const Tensor &gv,
+                               const Tensor &x, const OptTensor &v, const Tensor &vec,
+                               const Tensor &table, double cutoff, std::vector<Tensor> index,
+                               bool with_table) {
+    at::AutoDispatchBelowAutograd guard;
+    static const auto op = find_op<BackwardSignature>("tpainn::message_backward");
+    auto [gx, gvn, ge, gt] =
+        op.call(gs, gv, x, v, vec, table, cutoff, index, with_table);
+    variable_list saved{gs, gv, x, v.value_or(Tensor()), vec, table};
+    saved.insert(saved.end(), index.begin(), index.end());
+    ctx->save_for_backward(saved);
+    ctx->saved_data["cutoff"] = cutoff;
+    return {gx, gvn, ge, gt};
+  }
+
+  static variable_list backward(AutogradContext *ctx, const variable_list &h) {
+    const auto saved = ctx->get_saved_variables();
+    const std::vector<Tensor> index(saved.begin() + 6, saved.end());
+    const bool has_v = saved[3].defined();  // an absent v has no slot among the graph's edges
+    const bool with_edges = ctx->needs_input_grad(3 + has_v);
+    const bool with_table = ctx->needs_input_grad(4 + has_v);
+    at::AutoDispatchBelowAutograd guard;
+    static const auto op = find_op<Backward2Signature>("tpainn::message_backward2");
+    auto [ds, dv, gx, gvn, ge, gt] =
+        op.call(h[0], has_v ? OptTensor(h[1]) : std::nullopt, h[2], saved[0], saved[1], saved[2],
+                optional(saved[3]), saved[4], saved[5], ctx->saved_data["cutoff"].toDouble(),
+                index, with_table, with_edges);
+    return {ds,
+            dv,
+            gx,
+            has_v ? gvn : Tensor(),
+            with_edges ? ge : Tensor(),
+            with_table ? gt : Tensor(),
+            Tensor(),
+            Tensor(),
+            Tensor()};
+  }
+};
+
+struct Message : torch::autograd::Function<Message> {
+  static variable_list forward(AutogradContext *ctx, const Tensor &x, const OptTensor &v,
+                               const Tensor &vec, const Tensor &table, double cutoff,
+                               std::vector<Tensor> index) {
+    at::AutoDispatchBelowAutograd guard;
+    static const auto op = find_op<MessageSignature>("tpainn::message");
+    auto [ds, dv] = op.call(x, v, vec, table, cutoff, index);
+    variable_list saved{x, v.value_or(Tensor()), vec, table};
+    saved.insert(saved.end(), index.begin(), index.end());
+    ctx->save_for_backward(saved);
+    ctx->saved_data["cutoff"] = cutoff;
+    return {ds, dv};
+  }
+
+  static variable_list backward(AutogradContext *ctx, const variable_list &g) {
+    const auto saved = ctx->get_saved_variables();
+    std::vector<Tensor> index(saved.begin() + 4, saved.end());
+    const bool has_v = saved[1].defined();
+    const bool with_table = ctx->needs_input_grad(2 + has_v);
+    auto out = MessageBackward::apply(g[0], g[1], saved[0], optional(saved[1]), saved[2], saved[3],
+                                      ctx->saved_data["cutoff"].toDouble(), index, with_table);
+    return {out[0], has_v ? out[1] : Tensor(),
+            out[2], with_table ? out[3] : Tensor(),
+            Tensor(), Tensor()};
+  }
+};
+
+std::tuple<Tensor, Tensor> message_autograd(const Tensor &x, const OptTensor &v,
+                                            const Tensor &vec, const Tensor &table,
+                                            double cutoff, at::TensorList index) {
+  auto out = Message::apply(x, v, vec, table, cutoff, index.vec());
+  return {out[0], out[1]};
+}
+
+}  // namespace
+
+TORCH_LIBRARY(tpainn, m) {
+  m.def(
+      "message(Tensor x, Tensor? v, Tensor edge_vec, Tensor table, float cutoff, Tensor[] index)"
+      " -> (Tensor, Tensor)");
+  m.def(
+      "message_backward(Tensor gs, Tensor gv, Tensor x, Tensor? v, Tensor edge_vec, Tensor table,"
+      " float cutoff, Tensor[] index, bool with_table) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "message_backward2(Tensor hx, Tensor? hv, Tensor he, Tensor gs, Tensor gv, Tensor x,"
+      " Tensor? v, Tensor edge_vec, Tensor table, float cutoff, Tensor[] index, bool with_table,"
+      " bool with_edges) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("compress(Tensor key, int n) -> (Tensor start, Tensor order)");
+}
+
+TORCH_LIBRARY_IMPL(tpainn, CPU, m) {
+  m.impl("message", message_cpu);
+  m.impl("message_backward", message_backward_cpu);
+  m.impl("message_backward2", message_backward2_cpu);
+  m.impl("compress", compress_cpu);
+}
+
+TORCH_LIBRARY_IMPL(tpainn, Autograd, m) { m.impl("message", message_autograd); }
+
+}  // namespace tpainn

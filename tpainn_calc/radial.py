@@ -1,0 +1,168 @@
+"""Radial bases, cut-off envelopes, and the filter table that is made from them.
+
+The filters of PaiNN depend on the interatomic distance alone (Schütt, Unke, Gastegger 2021,
+arXiv 2102.03150, Eq. 9), so a piecewise cubic Hermite table of a filter is as good as the filter
+itself and far cheaper to evaluate; :func:`hermite_interpolate` is the reference evaluation of
+such a table and :class:`RadialFilter.make_table` makes one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+BASES = ("bessel", "gaussian")
+ENVELOPES = ("cosine", "polynomial")
+
+
+def hermite_interpolate(table: Tensor, r: Tensor, cutoff: float) -> Tensor:
+    """Evaluate a filter table at given distances.
+
+    Parameters
+    ----------
+    table : Tensor (knots, 2, channels)
+        Value and (slope x spacing) at equally spaced knots from 0 to `cutoff`.
+    r : Tensor (edges,)
+        Distances in Å; beyond `cutoff` the result is zero.
+    cutoff : float
+        Cut-off radius in Å.
+
+    Returns
+    -------
+    Tensor (edges, channels)
+        Cubic Hermite interpolant, once continuously differentiable in `r`.
+    """
+    intervals = table.size(0) - 1
+    position = r * (intervals / cutoff)
+    inside = (r < cutoff).unsqueeze(1)
+    k = position.detach().floor().clamp(0, intervals - 1)
+    t = (position - k).to(table.dtype).unsqueeze(1)
+    knot = k.to(torch.int64)
+    s = 1.0 - t
+    left, right = table[knot], table[knot + 1]
+    value = (
+        (1.0 + 2.0 * t) * s * s * left[:, 0]
+        + t * s * s * left[:, 1]
+        + t * t * (3.0 - 2.0 * t) * right[:, 0]
+        - t * t * s * right[:, 1]
+    )
+    return torch.where(inside, value, torch.zeros_like(value))
+
+
+class RadialBasis(nn.Module):
+    """Radial basis times cut-off envelope.
+
+    Parameters
+    ----------
+    n_basis : int
+        Number of radial functions.
+    cutoff : float
+        Cut-off radius in Å.
+    basis : {"bessel", "gaussian"}
+        ``bessel``: sin(nπr/r_c)/r, n = 1 … n_basis, as published (arXiv 2102.03150, Eq. 10; no
+        further normalisation). ``gaussian``: exp(-(r-μ)²/2δ²) with centres spread evenly from 0
+        to `cutoff` and δ the spacing, as in SchNetPack.
+    envelope : {"cosine", "polynomial"}
+        ``cosine``: ½(cos(πr/r_c)+1), once continuously differentiable. ``polynomial``: the p = 6
+        envelope of Gasteiger et al. (DimeNet, arXiv 2003.03123, Eq. 8), twice continuously
+        differentiable at the cut-off, the choice for molecular dynamics.
+    """
+
+    n_basis: Final[int]
+    cutoff: Final[float]
+    basis: Final[str]
+    envelope: Final[str]
+
+    def __init__(
+        self, n_basis: int, cutoff: float, basis: str = "bessel", envelope: str = "polynomial"
+    ) -> None:
+        super().__init__()
+        if basis not in BASES:
+            raise ValueError(f"radial basis {basis!r} is not one of {', '.join(BASES)}")
+        if envelope not in ENVELOPES:
+            raise ValueError(f"envelope {envelope!r} is not one of {', '.join(ENVELOPES)}")
+        self.n_basis = n_basis
+        self.cutoff = cutoff
+        self.basis = basis
+        self.envelope = envelope
+        # Constants of the basis: frequencies or Gaussian centres. Kept in float64: distances are.
+        if basis == "bessel":
+            constants = torch.arange(1, n_basis + 1, dtype=torch.float64) * (math.pi / cutoff)
+        else:
+            constants = torch.linspace(0.0, cutoff, n_basis, dtype=torch.float64)
+        self.register_buffer("constants", constants, persistent=False)
+
+    def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the basis.
+
+        Parameters
+        ----------
+        r : Tensor (edges,), float64
+            Distances in Å.
+
+        Returns
+        -------
+        basis : Tensor (edges, n_basis), float64
+            Radial functions, not multiplied by the envelope.
+        envelope : Tensor (edges, 1), float64
+            Envelope, zero at and beyond the cut-off.
+        """
+        d = r.unsqueeze(1)
+        if self.basis == "bessel":
+            # sinc keeps value and derivative finite at r = 0
+            values = torch.sinc(d * self.constants / math.pi) * self.constants
+        else:
+            width = self.cutoff / (self.n_basis - 1)
+            values = torch.exp(-0.5 * ((d - self.constants) / width) ** 2)
+        x = (d / self.cutoff).clamp(max=1.0)
+        if self.envelope == "cosine":
+            cut = 0.5 * (torch.cos(math.pi * x) + 1.0)
+        else:
+            x6 = x**6
+            cut = 1.0 - 28.0 * x6 + 48.0 * x6 * x - 21.0 * x6 * x * x
+        return values, cut
+
+
+class RadialFilter(nn.Module):
+    """Distance-dependent filter of one message block: Dense(basis(r)) · envelope(r).
+
+    Parameters
+    ----------
+    basis : RadialBasis
+        Shared by all blocks.
+    n_out : int
+        Number of filter channels (3F in PaiNN).
+    n_knots : int
+        Intervals of the filter table made by :meth:`make_table`.
+    """
+
+    def __init__(self, basis: RadialBasis, n_out: int, n_knots: int = 1024) -> None:
+        super().__init__()
+        self.dense = nn.Linear(basis.n_basis, n_out)
+        # A table is linear in weight and bias: table = knots @ [weight; bias], so the expensive
+        # part (basis functions and their slopes at the knots) is computed once, here.
+        r = torch.linspace(0.0, basis.cutoff, n_knots + 1, dtype=torch.float64)
+        r[0] = 1e-9  # the slope of sinc at exactly 0 is not defined for autograd
+        r.requires_grad_(True)
+        values, cut = basis(r)
+        columns = torch.cat([values * cut, cut], dim=1)
+        slopes = [
+            torch.autograd.grad(columns[:, n].sum(), r, retain_graph=True)[0]
+            for n in range(columns.size(1))
+        ]
+        spacing = basis.cutoff / n_knots
+        knots = torch.stack([columns.detach(), torch.stack(slopes, dim=1) * spacing], dim=1)
+        knots[-1] = 0.0  # exactly zero interaction at the cut-off
+        self.register_buffer("knots", knots.contiguous(), persistent=False)
+
+    def forward(self, basis: Tensor, envelope: Tensor) -> Tensor:
+        """Exact filter, (edges, n_out), from `RadialBasis` output in the network's dtype."""
+        return self.dense(basis) * envelope
+
+    def make_table(self) -> Tensor:
+        """Return the cubic Hermite table (n_knots + 1, 2, n_out), differentiable in the weights."""
+        weight = torch.cat([self.dense.weight.t(), self.dense.bias.unsqueeze(0)], dim=0)
+        return torch.matmul(self.knots.to(weight.dtype), weight)
