@@ -12,7 +12,7 @@ block by block, so that a host code may exchange the states of ghost atoms in be
     energies = painn.readout(s)
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: TorchScript reads Final[...] from the annotations.
 
 from typing import Final, NamedTuple
 
@@ -193,7 +193,7 @@ class PaiNN(nn.Module):
                 block.message.table = block.message.filter.make_table().contiguous()
 
     @torch.jit.unused
-    def train(self, mode: bool = True) -> PaiNN:
+    def train(self, mode: bool = True) -> "PaiNN":
         """Set training mode; drops fixed filter tables, since weights may now change."""
         if mode:
             for block in self.blocks:

@@ -6,7 +6,7 @@ itself and far cheaper to evaluate; :func:`hermite_interpolate` is the reference
 such a table and :class:`RadialFilter.make_table` makes one.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: TorchScript reads Final[...] from the annotations.
 
 import math
 from typing import Final

@@ -1,0 +1,99 @@
+"""Model file → TorchScript, for LAMMPS and other C++ programs.
+
+The exported module has ``forward(species, centre, neighbour, edge_vec)`` → per-atom energies, and
+the same cut into ``connect``, ``embed``, ``layer(k, ...)`` and ``readout`` for programs that
+exchange the states of ghost atoms between blocks. ``manifest.json`` is among its extra files.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import torch
+
+from tpainn_calc.errors import ModelFileError
+from tpainn_calc.graph import Graph
+from tpainn_calc.modelfile import Kernel, Manifest, load_model, write_atomically
+from tpainn_calc.potential import Potential, predict
+
+MANIFEST_FILE = "manifest.json"
+# the exported and the eager model differ by rounding alone
+EXPORT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+def export_model(
+    model: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+    kernel: Kernel = "auto",
+) -> Manifest:
+    """Export a model file (or a shipped potential) to TorchScript, and check what was written.
+
+    Parameters
+    ----------
+    model : path or str
+        Model file or name of a shipped potential.
+    path : path
+        File to write, usually ``NAME.pt``; written atomically.
+    dtype : torch.dtype, optional
+        float32 or float64 for the network; by default what the model file holds.
+    kernel : {"auto", "fused", "plain"}
+        A ``fused`` export needs ``tpainn::message``, which the LAMMPS plugin brings; a ``plain``
+        one runs on any libtorch and on GPUs.
+
+    Raises
+    ------
+    ModelFileError
+        If the model cannot be read, or the exported file does not give the eager model's numbers.
+    """
+    potential, manifest = load_model(model, dtype=dtype, kernel=kernel)
+    scripted = torch.jit.script(potential)
+    stored = manifest.model_copy(update={"dtype": str(potential.dtype).removeprefix("torch.")})
+    buffer = io.BytesIO()
+    extra = {MANIFEST_FILE: stored.model_dump_json()}
+    torch.jit.save(scripted, buffer, _extra_files=extra)
+    write_atomically(Path(path), buffer.getvalue())
+    exported, stored = load_exported(path)
+    _compare(potential, exported, stored, path)
+    return stored
+
+
+def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule, Manifest]:
+    """Load an exported model and its manifest.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read as TorchScript or holds no manifest.
+    """
+    extra = {MANIFEST_FILE: ""}
+    try:
+        module = torch.jit.load(str(path), _extra_files=extra)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f"{path} is not a readable exported model ({reason})") from None
+    if not extra[MANIFEST_FILE]:
+        raise ModelFileError(f"{path} is TorchScript, but not exported by T-PaiNN (no manifest)")
+    return module, Manifest.model_validate_json(extra[MANIFEST_FILE])
+
+
+def _compare(
+    potential: Potential,
+    exported: torch.jit.ScriptModule,
+    manifest: Manifest,
+    path: str | os.PathLike[str],
+) -> None:
+    atoms = manifest.golden.atoms()
+    graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff)
+    expected = predict(potential, graph)
+    got = predict(exported, graph)  # type: ignore[arg-type]  # same call signature
+    assert expected.forces is not None and got.forces is not None  # asked for
+    worst = max(
+        float((expected.energies - got.energies).abs().max()),
+        float((expected.forces - got.forces).abs().max()),
+    )
+    scale = max(1.0, float(expected.energies.abs().max()), float(expected.forces.abs().max()))
+    if not worst <= EXPORT_TOLERANCE[potential.dtype] * scale:
+        raise ModelFileError(f"{path}: the exported model is off the eager one by {worst:.2e}")

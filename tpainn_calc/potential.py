@@ -1,0 +1,221 @@
+"""The potential: PaiNN plus per-element reference energies.
+
+Defined once, as a function of edge vectors; ASE, training and LAMMPS all feed it the same way, so
+that no cell, no image shift and no triclinic special case exists inside the model.
+"""
+
+# No `from __future__ import annotations` here: TorchScript reads Final[...] from the annotations.
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from tpainn_calc.graph import Graph
+from tpainn_calc.painn import Edges, PaiNN
+from tpainn_calc.radial import BASES, ENVELOPES
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Everything that fixes the shape of a potential.
+
+    Attributes
+    ----------
+    elements : tuple of str
+        Chemical symbols, in the order of `species` indices.
+    n_features, n_blocks, cutoff, n_basis, basis, envelope
+        See :class:`tpainn_calc.painn.PaiNN`; `cutoff` in Å.
+    """
+
+    elements: tuple[str, ...]
+    n_features: int = 128
+    n_blocks: int = 3
+    cutoff: float = 5.0
+    n_basis: int = 20
+    basis: str = "bessel"
+    envelope: str = "polynomial"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", tuple(self.elements))
+        if not self.elements or len(set(self.elements)) != len(self.elements):
+            raise ValueError(f"elements must be distinct and not empty: {self.elements}")
+        unknown = [e for e in self.elements if e not in atomic_numbers]
+        if unknown:
+            raise ValueError(f"not a chemical symbol: {', '.join(map(str, unknown))}")
+        if self.n_features < 2 or self.n_features % 2 or self.n_blocks < 1 or self.n_basis < 2:
+            raise ValueError("n_features must be even, n_blocks >= 1, n_basis >= 2")
+        if not self.cutoff > 0:
+            raise ValueError(f"cutoff must be positive, not {self.cutoff}")
+        if self.basis not in BASES or self.envelope not in ENVELOPES:
+            raise ValueError(
+                f"basis must be one of {BASES} and envelope one of {ENVELOPES}, "
+                f"not {self.basis!r} and {self.envelope!r}"
+            )
+
+
+class Potential(nn.Module):
+    """Interatomic potential.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    fused : bool
+        Use the compiled operator (see :mod:`tpainn_calc.ops`); plain PyTorch otherwise.
+    """
+
+    cutoff: Final[float]
+    __jit_unused_properties__ = ["dtype", "elements"]
+
+    def __init__(self, hyperparameters: Hyperparameters, fused: bool = False) -> None:
+        super().__init__()
+        h = asdict(hyperparameters)
+        elements = h.pop("elements")
+        self.hyperparameters = hyperparameters
+        self.cutoff = hyperparameters.cutoff
+        self.network = PaiNN(n_elements=len(elements), fused=fused, **h)
+        # energy unit of the network (eV) and energy of the isolated atoms (eV)
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("reference_energies", torch.zeros(len(elements), dtype=torch.float64))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols in the order of species indices."""
+        return self.hyperparameters.elements
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's floating-point type."""
+        return self.network.embedding.weight.dtype
+
+    @torch.jit.unused
+    def set_dtype(self, dtype: torch.dtype) -> "Potential":
+        """Convert the network (geometry, scale and reference energies stay float64)."""
+        constants = {n: b for n, b in self.network.named_buffers() if b.dtype == torch.float64}
+        self.network.to(dtype)
+        for name, constant in constants.items():
+            owner = self.network.get_submodule(name.rpartition(".")[0])
+            setattr(owner, name.rpartition(".")[2], constant)
+        return self
+
+    @torch.jit.export
+    def connect(
+        self, centre: Tensor, neighbour: Tensor, edge_vec: Tensor, n_centre: int, n_node: int
+    ) -> Edges:
+        """Prepare a graph for :meth:`layer`; see :meth:`tpainn_calc.painn.PaiNN.connect`."""
+        return self.network.connect(centre, neighbour, edge_vec, n_centre, n_node)
+
+    @torch.jit.export
+    def embed(self, species: Tensor) -> tuple[Tensor, Tensor]:
+        """Initial scalars (n, F) and vectors (n, 3, F) of atoms of the given species (n,)."""
+        return self.network.embed(species)
+
+    @torch.jit.export
+    def layer(self, k: int, s: Tensor, v: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+        """Run block `k`; states of all nodes in, states of the centres out."""
+        return self.network.layer(k, s, v, edges)
+
+    @torch.jit.export
+    def readout(self, s: Tensor, species: Tensor) -> Tensor:
+        """Per-atom energies (n,), float64, in eV."""
+        energies = self.network.readout(s).to(torch.float64) * self.scale
+        return energies + self.reference_energies.index_select(0, species)
+
+    def forward(
+        self, species: Tensor, centre: Tensor, neighbour: Tensor, edge_vec: Tensor
+    ) -> Tensor:
+        """Per-atom energies of a graph.
+
+        Parameters
+        ----------
+        species : Tensor (atoms,), int64
+            Indices into `elements`.
+        centre, neighbour : Tensor (edges,), int64
+            Full list: every pair appears in both directions; any order.
+        edge_vec : Tensor (edges, 3), float64
+            x_neighbour − x_centre in Å, image shift included; edges at or beyond the cut-off
+            contribute nothing.
+
+        Returns
+        -------
+        Tensor (atoms,), float64
+            Energies in eV.
+        """
+        n = species.size(0)
+        edges = self.connect(centre, neighbour, edge_vec, n, n)
+        s, v = self.embed(species)
+        for k in range(self.network.n_blocks):
+            s, v = self.layer(k, s, v, edges)
+        return self.readout(s, species)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a potential says of a batch of structures; units eV and Å.
+
+    Attributes
+    ----------
+    energy : Tensor (structures,)
+    energies : Tensor (atoms,)
+    forces : Tensor (atoms, 3) or None
+    virial : Tensor (structures, 3, 3) or None
+        W = −Σ r ⊗ dE/dr over edges; stress = −W / volume.
+    virials : Tensor (atoms, 3, 3) or None
+        Per-atom share of `virial`: half of every edge to each of its two atoms.
+    """
+
+    energy: Tensor
+    energies: Tensor
+    forces: Tensor | None = None
+    virial: Tensor | None = None
+    virials: Tensor | None = None
+
+
+def predict(
+    potential: Potential,
+    graph: Graph,
+    forces: bool = True,
+    virial: bool = False,
+    virials: bool = False,
+    create_graph: bool = False,
+) -> Prediction:
+    """Energy and, when asked for, its derivatives, from one forward and one backward pass.
+
+    Parameters
+    ----------
+    potential : Potential
+    graph : Graph
+        One structure or a batch.
+    forces, virial, virials : bool
+        What to compute beside the energies; no gradient is computed when all are False.
+    create_graph : bool
+        Keep the graph of the derivatives: for training on forces.
+    """
+    derivatives = forces or virial or virials
+    edge_vec = graph.edge_vec.detach()
+    if derivatives:
+        edge_vec.requires_grad_(True)
+    with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
+        energies = potential(graph.species, graph.centre, graph.neighbour, edge_vec)
+        energy = energies.new_zeros(graph.n_structures).index_add(0, graph.structure, energies)
+        if not derivatives:
+            return Prediction(energy, energies)
+        (gradient,) = torch.autograd.grad(energies.sum(), edge_vec, create_graph=create_graph)
+    if not create_graph:
+        energy, energies = energy.detach(), energies.detach()
+    f = w = w_atoms = None
+    if forces:
+        zero = gradient.new_zeros(graph.n_atoms, 3)
+        f = zero.index_add(0, graph.centre, gradient).index_add(0, graph.neighbour, -gradient)
+    if virial or virials:
+        per_edge = -edge_vec.unsqueeze(2) * gradient.unsqueeze(1)
+        if virials:
+            zero = per_edge.new_zeros(graph.n_atoms, 3, 3)
+            w_atoms = zero.index_add(0, graph.centre, 0.5 * per_edge)
+            w_atoms = w_atoms.index_add(0, graph.neighbour, 0.5 * per_edge)
+        if virial:
+            zero = per_edge.new_zeros(graph.n_structures, 3, 3)
+            w = zero.index_add(0, graph.structure[graph.centre], per_edge)
+    return Prediction(energy, energies, f, w, w_atoms)
