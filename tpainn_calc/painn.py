@@ -154,7 +154,7 @@ class PaiNN(nn.Module):
         basis: str = "bessel",
         envelope: str = "polynomial",
         fused: bool = False,
-        n_knots: int = 1024,
+        n_knots: int = 512,
     ) -> None:
         super().__init__()
         self.fused = fused

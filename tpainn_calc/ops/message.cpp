@@ -5,7 +5,7 @@
 //     ds_i += Wa xa_j
 //     dv_i += u Wb xb_j + Wc xc_j v_j            (Schuett et al. 2021, Eqs. 7 and 8)
 //
-// W is a cubic Hermite table over r, so no tensor with one row per edge and channel ever exists.
+// W is a cubic B-spline over r, so no tensor with one row per edge and channel ever exists.
 // Sums over edges run over a compressed index: over the edges of a centre for what lands on
 // centres, over the edges of a neighbour for what lands on neighbours. Each thread owns its rows,
 // hence no atomics, and the result does not depend on the run.
@@ -41,13 +41,13 @@ struct Edges {
   int64_t n_centre, n_neighbour, n_edge;
 };
 
-// Hermite weights of one edge: value, first and second derivative of W with respect to r are
-// linear combinations of four neighbouring table rows.
+// Spline weights of one edge: value, first and second derivative of W with respect to r are
+// linear combinations of four neighbouring rows of coefficients.
 template <typename T>
 struct Knot {
   bool inside = false;
   double r = 0, inv_r = 0, u[3] = {0, 0, 0};
-  const T *row = nullptr;  // rows: value_k, slope_k, value_k+1, slope_k+1, each 3F wide
+  const T *row = nullptr;  // the first of the four rows, each 3F wide
   int64_t offset = 0;      // the same place as an offset into the table
   T w[4], d[4], dd[4];
 };
@@ -67,19 +67,19 @@ inline Knot<T> locate(const double *e, const T *table, int64_t intervals, double
   int64_t index = static_cast<int64_t>(position);
   if (index > intervals - 1) index = intervals - 1;
   const double t = position - index, s = 1.0 - t;
-  k.w[0] = (1 + 2 * t) * s * s;
-  k.w[1] = t * s * s;
-  k.w[2] = t * t * (3 - 2 * t);
-  k.w[3] = -t * t * s;
-  k.d[0] = -6 * t * s * inv_h;
-  k.d[1] = s * (1 - 3 * t) * inv_h;
-  k.d[2] = 6 * t * s * inv_h;
-  k.d[3] = t * (3 * t - 2) * inv_h;
-  k.dd[0] = (12 * t - 6) * inv_h * inv_h;
-  k.dd[1] = (6 * t - 4) * inv_h * inv_h;
-  k.dd[2] = (6 - 12 * t) * inv_h * inv_h;
-  k.dd[3] = (6 * t - 2) * inv_h * inv_h;
-  k.offset = index * 2 * width;
+  k.w[0] = s * s * s / 6;
+  k.w[1] = (3 * t * t * t - 6 * t * t + 4) / 6;
+  k.w[2] = (3 * s * s * s - 6 * s * s + 4) / 6;
+  k.w[3] = t * t * t / 6;
+  k.d[0] = -s * s / 2 * inv_h;
+  k.d[1] = (3 * t * t - 4 * t) / 2 * inv_h;
+  k.d[2] = -(3 * s * s - 4 * s) / 2 * inv_h;
+  k.d[3] = t * t / 2 * inv_h;
+  k.dd[0] = s * inv_h * inv_h;
+  k.dd[1] = (3 * t - 2) * inv_h * inv_h;
+  k.dd[2] = (3 * s - 2) * inv_h * inv_h;
+  k.dd[3] = t * inv_h * inv_h;
+  k.offset = index * width;
   k.row = table + k.offset;
   return k;
 }
@@ -153,7 +153,7 @@ void over_chunks(int64_t n, int64_t n_chunks, const Body &body) {
   });
 }
 
-// Adds `da, db, dc` (per channel) times the Hermite weights to the table gradient of one edge.
+// Adds `da, db, dc` (per channel) times the spline weights to the table gradient of one edge.
 template <typename T>
 inline void scatter_table(T *__restrict__ g, const T *coef, const T *__restrict__ d, int64_t W) {
   for (int row = 0; row < 4; ++row) {
@@ -457,9 +457,9 @@ Edges unpack(const Tensor &vec, at::TensorList index) {
 void check_network(const Tensor &x, const OptTensor &v, const Tensor &table, const Edges &E) {
   TORCH_CHECK(x.dim() == 2 && x.size(1) % 3 == 0 && x.size(0) == E.n_neighbour,
               "tpainn::message: x must be (nodes, 3F)");
-  TORCH_CHECK(table.dim() == 3 && table.size(0) > 1 && table.size(1) == 2 &&
-                  table.size(2) == x.size(1) && table.scalar_type() == x.scalar_type(),
-              "tpainn::message: table must be (knots, 2, 3F) of the same type as x");
+  TORCH_CHECK(table.dim() == 2 && table.size(0) > 3 && table.size(1) == x.size(1) &&
+                  table.scalar_type() == x.scalar_type(),
+              "tpainn::message: table must be (intervals + 3, 3F) of the same type as x");
   TORCH_CHECK(!v || (v->dim() == 3 && v->size(0) == x.size(0) && v->size(1) == 3 &&
                      3 * v->size(2) == x.size(1) && v->scalar_type() == x.scalar_type()),
               "tpainn::message: v must be (nodes, 3, F) of the same type as x");
@@ -486,7 +486,7 @@ std::tuple<Tensor, Tensor> message_cpu(const Tensor &x_, const OptTensor &v_, co
   Tensor dv = at::zeros({E.n_centre, 3, F}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message", [&] {
     forward_kernel<scalar_t>(E, x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v),
-                             table.const_data_ptr<scalar_t>(), table.size(0) - 1, cutoff, F,
+                             table.const_data_ptr<scalar_t>(), table.size(0) - 3, cutoff, F,
                              ds.mutable_data_ptr<scalar_t>(), dv.mutable_data_ptr<scalar_t>());
   });
   return {ds, dv};
@@ -496,6 +496,8 @@ int64_t chunk_count(int64_t n) {
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   return std::max<int64_t>(1, std::min<int64_t>(threads, n / kGrain));
 }
+
+Tensor sum_chunks(const Tensor &t) { return t.size(0) == 1 ? t.squeeze(0) : t.sum(0); }
 
 // Gradients with respect to x, v, edge_vec and (with_table) the table.
 std::tuple<Tensor, Tensor, Tensor, Tensor> message_backward_cpu(
@@ -510,17 +512,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> message_backward_cpu(
   const int64_t F = x.size(1) / 3, chunks = chunk_count(E.n_neighbour);
   Tensor gx = at::zeros_like(x), ge = at::zeros_like(vec);
   Tensor gvn = v ? at::zeros_like(*v) : at::empty({0}, x.options());
-  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 2, 3 * F}, x.options())
+  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 3 * F}, x.options())
                          : at::empty({0}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward", [&] {
     backward_kernel<scalar_t>(
         E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(),
         x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v), table.const_data_ptr<scalar_t>(),
-        table.size(0) - 1, cutoff, F, gx.mutable_data_ptr<scalar_t>(),
+        table.size(0) - 3, cutoff, F, gx.mutable_data_ptr<scalar_t>(),
         v ? gvn.mutable_data_ptr<scalar_t>() : nullptr, ge.mutable_data_ptr<double>(),
         with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
   });
-  return {gx, gvn, ge, with_table ? gt.sum(0) : gt};
+  return {gx, gvn, ge, with_table ? sum_chunks(gt) : gt};
 }
 
 // Gradients of <h, message_backward> with respect to gs, gv, x, v, edge_vec and the table.
@@ -538,23 +540,23 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> message_backward2_cpu
   Tensor ds = at::zeros_like(gs), dv = at::zeros_like(gv), gx = at::zeros_like(x);
   Tensor gvn = v ? at::zeros_like(*v) : at::empty({0}, x.options());
   Tensor ge = with_edges ? at::zeros_like(vec) : at::empty({0}, vec.options());
-  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 2, 3 * F}, x.options())
+  Tensor gt = with_table ? at::zeros({chunks, table.size(0), 3 * F}, x.options())
                          : at::empty({0}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward2", [&] {
     const auto *px = x.const_data_ptr<scalar_t>(), *pv = pointer<scalar_t>(v),
                *pt = table.const_data_ptr<scalar_t>(), *phx = hx.const_data_ptr<scalar_t>(),
                *phv = pointer<scalar_t>(hv);
     tangent_kernel<scalar_t>(E, px, pv, pt, phx, phv, he.const_data_ptr<double>(),
-                             table.size(0) - 1, cutoff, F, ds.mutable_data_ptr<scalar_t>(),
+                             table.size(0) - 3, cutoff, F, ds.mutable_data_ptr<scalar_t>(),
                              dv.mutable_data_ptr<scalar_t>());
     backward2_kernel<scalar_t>(
         E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(), px, pv, pt, phx, phv,
-        he.const_data_ptr<double>(), table.size(0) - 1, cutoff, F,
+        he.const_data_ptr<double>(), table.size(0) - 3, cutoff, F,
         gx.mutable_data_ptr<scalar_t>(), v ? gvn.mutable_data_ptr<scalar_t>() : nullptr,
         with_edges ? ge.mutable_data_ptr<double>() : nullptr,
         with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
   });
-  return {ds, dv, gx, gvn, ge, with_table ? gt.sum(0) : gt};
+  return {ds, dv, gx, gvn, ge, with_table ? sum_chunks(gt) : gt};
 }
 
 // Compressed index of `key` (counting sort, stable): start (n + 1) and order (edges).

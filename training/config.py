@@ -1,0 +1,206 @@
+"""Configuration of a training run: YAML, checked against a schema before anything starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tpainn_calc.errors import ConfigError, did_you_mean
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A mapping in the file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    """Which frames are read, and how they are split.
+
+    Attributes
+    ----------
+    files : list of str
+        Extended-XYZ files (also .gz). ``${TPAINN_DATA}`` stands for the folder of reference data.
+    level : str
+        Level of theory of the labels. Frames that carry a ``level`` of their own must agree.
+    max_force : float, optional
+        Frames with a larger force (eV/Å) on any atom are rejected, counted and listed.
+    group_by : str, optional
+        Info key that names the trajectory of a frame; blocks never cross trajectories.
+    block : int
+        Consecutive frames that stay together in the split.
+    validation, test : float
+        Fractions of the blocks.
+    split_seed : int
+        Fixes the split, independently of the training seed.
+    """
+
+    files: list[str] = Field(min_length=1)
+    level: str = ""
+    max_force: Positive | None = None
+    group_by: str | None = None
+    block: int = Field(1, ge=1)
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    test: Fraction = 0.1
+    split_seed: int = 0
+
+
+class ModelSection(Section):
+    """Shape of the network; see :class:`tpainn_calc.potential.Hyperparameters`."""
+
+    name: str = "potential"
+    elements: list[str] | None = None
+    n_features: int = Field(64, ge=2)
+    n_blocks: int = Field(3, ge=1)
+    cutoff: Positive = 5.0
+    n_basis: int = Field(20, ge=2)
+    basis: Literal["bessel", "gaussian"] = "bessel"
+    envelope: Literal["cosine", "polynomial"] = "polynomial"
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class LossSection(Section):
+    """Weights of the terms, each per atom or per component, in units of `scale`.
+
+    ``huber`` is quadratic below `delta` (eV/Å and eV/atom) and linear above, robust against the
+    few frames with large forces; ``mse`` is quadratic throughout.
+    """
+
+    kind: Literal["huber", "mse"] = "huber"
+    delta: Positive = 0.02
+    energy: NonNegative = 1.0
+    forces: NonNegative = 1.0
+    stress: NonNegative = 0.0
+
+
+class OptimizerSection(Section):
+    """AdamW, its schedule, and when to stop.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Peak value, reached after `warmup_steps`.
+    schedule : {"cosine", "plateau"}
+        ``cosine`` decays to `final_fraction` of the peak over `max_steps`; ``plateau`` halves the
+        rate after `patience` validations without improvement.
+    max_steps : int
+        Optimiser steps.
+    batch_size : int
+        Structures per step (per process).
+    validate_every : int
+        Steps between validations; checkpoints are written then too.
+    early_stopping : int, optional
+        Validations without improvement after which training stops.
+    ema_decay : float
+        Decay per step of the exponential moving average of the weights; the average is what is
+        validated and kept.
+    gradient_clip : float
+        Largest norm of the gradient.
+    """
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    final_fraction: Positive = 0.01
+    patience: int = Field(5, ge=1)
+    max_steps: int = Field(..., ge=1)
+    batch_size: int = Field(1, ge=1)
+    validate_every: int = Field(500, ge=1)
+    early_stopping: int | None = Field(None, ge=1)
+    ema_decay: Fraction = 0.999
+    gradient_clip: Positive = 10.0
+
+
+class TrainingConfig(Section):
+    """One training run."""
+
+    output: str
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data: DataSection
+    model: ModelSection = ModelSection()
+    loss: LossSection = LossSection()
+    optimizer: OptimizerSection
+
+
+Schema = TypeVar("Schema", bound=Section)
+
+
+def load_config(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:
+    """Read a YAML file and check it.
+
+    Parameters
+    ----------
+    path : path
+    schema : type
+        The section class that the whole file must fit.
+
+    Raises
+    ------
+    ConfigError
+        Missing or unreadable file, unknown key (with the nearest known one), wrong type or value.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping, such as 'output: runs/water'")
+    try:
+        return schema(**content)
+    except ValidationError as error:
+        problems = [_describe(problem, schema) for problem in error.errors()]
+        raise ConfigError(f"{path}: {'; '.join(problems)}") from None
+
+
+def _describe(problem: Any, schema: type[BaseModel]) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        known = list(_section(schema, parents).model_fields)
+        return f"unknown key {where!r}{did_you_mean(str(key), known) or f'; known: {known}'}"
+    if problem["type"] == "missing":
+        return f"missing key {where!r}"
+    return f"{where}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _section(schema: type[BaseModel], parents: list[Any]) -> type[BaseModel]:
+    for name in parents:
+        annotation = schema.model_fields[name].annotation if name in schema.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            schema = annotation
+    return schema
+
+
+def expand_path(name: str, base: Path) -> Path:
+    """Path of a data file: ``${TPAINN_DATA}`` and ``~`` expanded, relative to `base`.
+
+    Without the environment variable, ``${TPAINN_DATA}`` is ``../shared/data`` beside the
+    repository.
+
+    Raises
+    ------
+    ConfigError
+        If ``${TPAINN_DATA}`` is needed and there is no such folder.
+    """
+    if "${TPAINN_DATA}" in name:
+        beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+        folder = Path(os.environ.get("TPAINN_DATA", beside))
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{name}: the reference data are not here; set TPAINN_DATA to their folder"
+            )
+        name = name.replace("${TPAINN_DATA}", str(folder))
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else base / path

@@ -1,0 +1,138 @@
+"""The Lightning module: loss, optimiser, schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tpainn_calc.potential import Potential, Prediction, predict
+from training.config import LossSection, OptimizerSection
+from training.dataset import Batch
+
+
+class PotentialModule(lightning.LightningModule):
+    """A potential in training.
+
+    Parameters
+    ----------
+    potential : Potential
+    loss : LossSection
+    optimizer : OptimizerSection
+    """
+
+    def __init__(
+        self, potential: Potential, loss: LossSection, optimizer: OptimizerSection
+    ) -> None:
+        super().__init__()
+        self.potential = potential
+        self.loss = loss
+        self.optimizer = optimizer
+
+    def predict_batch(self, batch: Batch, create_graph: bool = False) -> Prediction:
+        """Energies and whichever derivatives the loss needs."""
+        return predict(
+            self.potential,
+            batch.graph,
+            forces=True,
+            virial=self.loss.stress > 0,
+            create_graph=create_graph,
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        terms = loss_terms(self.predict_batch(batch, create_graph=True), batch, self.loss)
+        total = torch.stack(list(terms.values())).sum()
+        self.log("train_loss", total.detach(), batch_size=batch.graph.n_structures, prog_bar=True)
+        return total
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Backpropagate into the weights only: edge vectors are leaves too, but not trained."""
+        loss.backward(inputs=[p for p in self.parameters() if p.requires_grad])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Errors of a batch, logged as means over the set."""
+        with torch.enable_grad():
+            prediction = self.predict_batch(batch)
+        assert prediction.forces is not None  # asked for: for the type checker
+        terms = loss_terms(prediction, batch, self.loss)
+        n = batch.graph.n_structures
+        energy_error = ((prediction.energy - batch.energy) / batch.n_atoms).abs().mean()
+        force_error = (prediction.forces - batch.forces).abs().mean()
+        self.log("val_loss", torch.stack(list(terms.values())).sum(), batch_size=n, sync_dist=True)
+        self.log("val_energy_mae", energy_error, batch_size=n, prog_bar=True, sync_dist=True)
+        self.log("val_forces_mae", force_error, batch_size=n, prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with warm-up, then cosine decay or decay on plateau."""
+        o = self.optimizer
+        trained = [p for p in self.parameters() if p.requires_grad]
+        adam = torch.optim.AdamW(trained, lr=o.learning_rate, weight_decay=o.weight_decay)
+        if o.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._cosine)
+            return {
+                "optimizer": adam,
+                "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            }
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=o.patience)
+        return {
+            "optimizer": adam,
+            "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"},
+        }
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Warm up the learning rate where the schedule does not do it by itself."""
+        o = self.optimizer
+        if o.schedule == "plateau" and self.trainer.global_step < o.warmup_steps:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = o.learning_rate * (self.trainer.global_step + 1) / o.warmup_steps
+        super().optimizer_step(*args, **kwargs)
+
+    def _cosine(self, step: int) -> float:
+        o = self.optimizer
+        if step < o.warmup_steps:
+            return (step + 1) / o.warmup_steps
+        progress = (step - o.warmup_steps) / max(1, o.max_steps - o.warmup_steps)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        return o.final_fraction + (1.0 - o.final_fraction) * cosine
+
+
+def loss_terms(prediction: Prediction, batch: Batch, loss: LossSection) -> dict[str, Tensor]:
+    """Weighted terms of the loss.
+
+    Energy per atom (eV), force components (eV/Å) and, where labelled, the virial per atom (eV).
+
+    Parameters
+    ----------
+    prediction : Prediction
+    batch : Batch
+    loss : LossSection
+
+    Returns
+    -------
+    dict of str to Tensor ()
+    """
+    terms = {}
+    n_atoms = batch.n_atoms
+    if loss.energy > 0:
+        terms["energy"] = loss.energy * _penalty((prediction.energy - batch.energy) / n_atoms, loss)
+    if loss.forces > 0 and prediction.forces is not None:
+        terms["forces"] = loss.forces * _penalty(prediction.forces - batch.forces, loss)
+    if loss.stress > 0 and prediction.virial is not None:
+        labelled = torch.isfinite(batch.stress).all(dim=(1, 2))
+        virial = -batch.stress * batch.volume[:, None, None]
+        error = (prediction.virial - virial) / n_atoms[:, None, None]
+        if labelled.any():
+            terms["stress"] = loss.stress * _penalty(error[labelled], loss)
+    return terms
+
+
+def _penalty(error: Tensor, loss: LossSection) -> Tensor:
+    if loss.kind == "mse":
+        return error.square().mean()
+    # divided by delta: the slope of the linear part is one, whatever delta is
+    return functional.huber_loss(error, torch.zeros_like(error), delta=loss.delta) / loss.delta
