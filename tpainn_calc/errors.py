@@ -27,6 +27,10 @@ class TPaiNNError(Exception):
 
     exit_code: int = 2
 
+    def __init__(self, message: str = "") -> None:
+        # Messages often quote other libraries, which write several lines.
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 class ModelFileError(TPaiNNError):
     """A model file is missing, truncated, corrupt, foreign, or of another schema."""
@@ -92,16 +96,12 @@ def run_cli(main_function: Callable[[], int | None]) -> int:
     try:
         return main_function() or 0
     except TPaiNNError as error:
-        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except FileNotFoundError as error:
         what = f'"{error.filename}": no such file' if error.filename else str(error)
-        print(f"error: {_one_line(what)}", file=sys.stderr)
+        print(f"error: {what}", file=sys.stderr)
         return TPaiNNError.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
