@@ -34,6 +34,9 @@ SAMPLERS = ("kdpp", "map")
 #: Members fitted before the reliability is looked at for the first time.
 FIRST_BATCH = 100
 
+#: Resolution of the standardised labels, in standard deviations.
+TARGET_GRID = 2.0**-24
+
 
 class ATBagging(BaseEstimator):
     """Choose which rows deserve an expensive label (ATBagging, arXiv 2602.02415).
@@ -139,6 +142,11 @@ class ATBagging(BaseEstimator):
             NaN, fewer than two rows, only constant columns, unknown options.
         """
         self._check_parameters()
+        raw = np.asarray(y_source)
+        if raw.dtype.kind == "f":
+            check_finite(
+                raw.reshape(len(raw), -1) if raw.ndim else raw.reshape(1, 1), 0, "y_source"
+            )
         X, y = validate_data(
             self,
             X_source,
@@ -150,7 +158,6 @@ class ATBagging(BaseEstimator):
         )
         check_finite(X, 0, "X_source")
         y = np.asarray(y, dtype=float).reshape(len(X), -1)
-        check_finite(y, 0, "y_source")
         if len(X) < 2:
             raise SeedSelectError(
                 "X_source has n_samples=1: a committee needs at least 2 rows to differ; "
@@ -162,7 +169,8 @@ class ATBagging(BaseEstimator):
         self.constant_columns_ = np.flatnonzero(~varies)
         self.features_ = self._fit_features(X)
         self._y_mean, self._y_scale, _ = column_scale(y)
-        target = (y - self._y_mean) / self._y_scale
+        # On a grid, sums are exact: equal splits stay equal whatever the units of y were.
+        target = np.round((y - self._y_mean) / self._y_scale / TARGET_GRID) * TARGET_GRID
         self.committee_ = Committee(self.base_estimator, (*self._entropy, 1))
         self._fit_committee(X, target)
         self.n_estimators_ = len(self.committee_)
@@ -265,7 +273,7 @@ class ATBagging(BaseEstimator):
         error, match = (np.concatenate(column) for column in zip(*parts, strict=True))
         has_bag = match >= 0
         if has_bag.any() and not has_bag.all():
-            middle = float(np.median(self._source_error))
+            middle = float(np.median(self._source_error)) if len(self._source_error) else 0.0
             error *= float(np.median(self.scores_)) / middle if middle > 0 else 1.0
         error[has_bag] = self.scores_[match[has_bag]]
         return error, has_bag

@@ -1,0 +1,64 @@
+"""Shared references of the seedselect tests: exact enumeration and a test on counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+
+def enumerate_kdpp(rows: np.ndarray, k: int) -> dict[tuple[int, ...], float]:
+    """Probability of every subset of size k under det(L_S), L = rows rows'."""
+    kernel = rows @ rows.T
+    weights = {
+        s: max(float(np.linalg.det(kernel[np.ix_(s, s)])), 0.0)
+        for s in combinations(range(len(rows)), k)
+    }
+    total = sum(weights.values())
+    return {s: w / total for s, w in weights.items()}
+
+
+def chi_square_p(counts: Counter, law: dict[tuple[int, ...], float]) -> float:
+    """p-value of observed COUNTS (not frequencies) against a law; rare cells are pooled."""
+    draws = sum(counts.values())
+    assert set(counts) <= set(law), "a subset was drawn that the law does not know"
+    cells = sorted(law, key=lambda s: law[s])
+    observed, expected, pooled_o, pooled_e = [], [], 0.0, 0.0
+    for cell in cells:
+        pooled_o += counts.get(cell, 0)
+        pooled_e += law[cell] * draws
+        if pooled_e >= 5:
+            observed.append(pooled_o)
+            expected.append(pooled_e)
+            pooled_o = pooled_e = 0.0
+    if pooled_e > 0 and observed:
+        observed[-1] += pooled_o
+        expected[-1] += pooled_e
+    o, e = np.array(observed), np.array(expected)
+    if len(o) < 2:
+        return 1.0
+    return float(chi2.sf(((o - e) ** 2 / e).sum(), len(o) - 1))
+
+
+@pytest.fixture
+def exact():
+    """Return the enumeration of a k-DPP."""
+    return enumerate_kdpp
+
+
+@pytest.fixture
+def count_test():
+    """Return the chi-square test on counts."""
+    return chi_square_p
+
+
+@pytest.fixture
+def regression():
+    """Return a nonlinear regression problem (X, y) of 400 rows."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(400, 5))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=400)
+    return X, y
