@@ -39,6 +39,8 @@ class Library:
         Files that the sources include, part of the cache key.
     include, links, rpath : sequence of str
         Extra include folders, link arguments and run paths.
+    flags : sequence of str
+        Further arguments of the compiler, such as definitions.
     key : sequence of str
         Whatever else the binary depends on, such as the version of LAMMPS.
     """
@@ -49,6 +51,7 @@ class Library:
     include: Sequence[str] = ()
     links: Sequence[str] = ()
     rpath: Sequence[str] = ()
+    flags: Sequence[str] = ()
     key: Sequence[str] = field(default=())
 
 
@@ -75,7 +78,9 @@ def find_compiler() -> str:
         if path:
             return path
     where = f"$CXX = {named!r} is not a program" if named else "no g++, c++ or clang++ on PATH"
-    raise BuildError(f"no C++ compiler: {where}; install g++ (Debian: apt-get install g++) or set CXX")
+    raise BuildError(
+        f"no C++ compiler: {where}; install g++ (Debian: apt-get install g++) or set CXX"
+    )
 
 
 def library_path(library: Library) -> Path:
@@ -145,6 +150,7 @@ def _command(library: Library, output: Path) -> list[str]:
         "-fno-signed-zeros",
         "-w",
         f"-D_GLIBCXX_USE_CXX11_ABI={abi}",
+        *library.flags,
         *[f"-I{folder}" for folder in folders],
         *[str(source) for source in library.sources],
         "-o",
@@ -202,6 +208,7 @@ def _cache_key(library: Library) -> str:
         *library.include,
         *library.links,
         *library.rpath,
+        *library.flags,
         *library.key,
     ]:
         digest.update(item.encode() + b"\0")

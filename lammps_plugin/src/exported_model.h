@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+
+   One exported model (NAME.pt, see tpainn_calc/export.py): loads it, checks its golden values, and
+   gives the energies of a graph with their gradient by the edge vectors. All units are eV and Å.
+
+   This header is free of libtorch, so that only one source file pays for its headers. Everything
+   here throws std::exception with a one-line message. */
+
+#ifndef TPAINN_EXPORTED_MODEL_H
+#define TPAINN_EXPORTED_MODEL_H
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tpainn {
+
+// What the manifest of the file says.
+struct ModelInfo {
+  std::string path, name, dtype, level_of_theory;
+  std::vector<std::string> elements; // in the order of species indices
+  double cutoff = 0;                 // Å
+  int n_blocks = 0, n_features = 0;
+  std::map<std::pair<std::string, std::string>, double> shortest; // Å, per pair of elements
+
+  size_t state_bytes() const { return 4 * n_features * (dtype == "float64" ? 8 : 4); }
+};
+
+// A graph in the caller's memory. Edges point from a centre (< n_centre) to a neighbour (< n_node).
+struct Graph {
+  int64_t n_centre = 0, n_node = 0, n_edge = 0;
+  const int64_t *species = nullptr;   // (n_node)
+  const int64_t *centre = nullptr;    // (n_edge)
+  const int64_t *neighbour = nullptr; // (n_edge)
+  double *edge_vec = nullptr;         // (n_edge, 3): x_neighbour - x_centre, Å
+};
+
+// Who brings the states of nodes that are computed elsewhere. Rows are per node, own nodes first.
+class StateExchange {
+public:
+  virtual ~StateExchange() = default;
+  // fill rows n_centre .. n_node from their owners
+  virtual void forward(void *rows, const Graph &graph, size_t row_bytes) = 0;
+  // add rows n_centre .. n_node to those of their owners
+  virtual void reverse(void *rows, const Graph &graph, size_t row_bytes, bool float64) = 0;
+};
+
+class ExportedModel {
+public:
+  // device is "cpu", "cuda:N"
+  ExportedModel(const std::string &path, const std::string &device);
+  ~ExportedModel();
+  ExportedModel(ExportedModel &&) noexcept;
+
+  const ModelInfo &info() const { return m_info; }
+
+  // Energies of the first n_energy nodes, and d(their sum)/d(edge_vec) (n_edge, 3). With an
+  // exchange the blocks run one by one on the centres; without, on all nodes.
+  void evaluate(const Graph &graph, int64_t n_energy, StateExchange *exchange,
+                std::vector<double> &energies, std::vector<double> &gradient) const;
+
+private:
+  struct Network; // what needs libtorch
+  std::unique_ptr<Network> m_network;
+  ModelInfo m_info;
+};
+
+// "cpu", or "cuda:N" for this rank; throws if a GPU is asked for that is not there.
+std::string choose_device(const std::string &wanted, int local_rank);
+
+// Threads of libtorch; 0 leaves them as they are. Returns how many there are.
+int set_threads(int threads);
+
+} // namespace tpainn
+
+#endif

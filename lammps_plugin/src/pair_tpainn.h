@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+
+   pair_style tpainn: a T-PaiNN potential as LAMMPS sees it. Reads the arguments, asks for a full
+   neighbour list, gives the graph to the model and adds up energy, forces and virial. */
+
+#ifndef LMP_PAIR_TPAINN_H
+#define LMP_PAIR_TPAINN_H
+
+#include "pair.h"
+
+#include "edge_list.h"
+#include "exported_model.h"
+#include "ghost_comm.h"
+#include "options.h"
+
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class PairTPaiNN : public Pair {
+public:
+  explicit PairTPaiNN(class LAMMPS *);
+  ~PairTPaiNN() override;
+
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  double memory_usage() override;
+
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+
+private:
+  void allocate();
+  void load_models(const std::vector<std::string> &files);
+  void map_elements(const std::vector<std::string> &symbols);
+  void check_special_bonds();
+  tpainn::Ghosts choose_mode();
+  void reserve_comm();
+  void rebuild_graph();
+  void evaluate();
+  void add_forces(const std::vector<double> &gradient);
+  void tally(const std::vector<double> &energies, const std::vector<double> &gradient);
+
+  double ev() const;          // one eV in LAMMPS' units
+  double angstrom() const;    // one Å in LAMMPS' units
+  double cutoff() const;      // Å, the largest of all models
+
+  tpainn::Options m_options;
+  tpainn::Ghosts m_mode = tpainn::Ghosts::fold;
+  std::vector<tpainn::ExportedModel> m_models;
+  std::vector<std::string> m_symbols; // element per LAMMPS type - 1, "NULL" for none
+  std::vector<bool> m_takes_part;     // per LAMMPS type
+  tpainn::EdgeList m_edges;
+  tpainn::GhostComm m_ghosts;
+  std::vector<std::vector<int64_t>> m_species; // per model, per node
+  std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")
+  std::vector<double> m_energies, m_gradient;
+  bigint m_built = -1; // timestep of the neighbour list that m_edges was built from
+  bool m_announced = false;
+};
+
+} // namespace LAMMPS_NS
+
+#endif
