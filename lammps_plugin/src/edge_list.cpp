@@ -68,15 +68,18 @@ void EdgeList::rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal
   edge_vec.resize(3 * m_first.size());
 }
 
-void EdgeList::update(double **x, double angstrom, double cutoff) {
+void EdgeList::update(double **x, const int *type, double angstrom, double cutoff,
+                      RangeGuard &guard) {
   const double limit = cutoff * angstrom, limit2 = limit * limit, to_angstrom = 1.0 / angstrom;
   m_n_edge = 0;
+  guard.start();
   for (size_t c = 0; c < m_first.size(); ++c) {
     const double *a = x[m_first[c]], *b = x[m_second[c]];
     const double d[3]{b[0] - a[0], b[1] - a[1], b[2] - a[2]};
     const double r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
     // NaN passes this test: a position that is not a number must reach the model, and be reported
     if (r2 >= limit2) continue;
+    guard.look(m_first[c], m_second[c], r2, type);
     centre[m_n_edge] = m_centre[c];
     neighbour[m_n_edge] = m_neighbour[c];
     for (int k = 0; k < 3; ++k) edge_vec[3 * m_n_edge + k] = d[k] * to_angstrom;

@@ -11,6 +11,7 @@
 #define TPAINN_EDGE_LIST_H
 
 #include "options.h"
+#include "range_guard.h"
 
 #include <cstdint>
 #include <vector>
@@ -28,25 +29,25 @@ public:
   void rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal, int nall, const int *type,
                const std::vector<bool> &takes_part, const double *owner, int n_hops);
 
-  // Edges shorter than cutoff (Å); x is in units of `angstrom`.
-  void update(double **x, double angstrom, double cutoff);
+  // Edges shorter than cutoff (Å); x is in units of `angstrom`. The guard sees all of them.
+  void update(double **x, const int *type, double angstrom, double cutoff, RangeGuard &guard);
 
   int64_t n_own() const { return m_n_own; }
   int64_t n_node() const { return static_cast<int64_t>(atom_of.size()); }
   int64_t n_edge() const { return m_n_edge; }
   double memory_usage() const; // bytes
 
-  std::vector<int> atom_of;                // node -> LAMMPS atom
-  std::vector<int64_t> centre, neighbour;  // nodes of every edge, valid up to n_edge()
-  std::vector<double> edge_vec;            // Å
+  std::vector<int> atom_of;               // node -> LAMMPS atom
+  std::vector<int64_t> centre, neighbour; // nodes of every edge, valid up to n_edge()
+  std::vector<double> edge_vec;           // Å
 
 private:
   int node(int atom);
 
   int64_t m_n_own = 0, m_n_edge = 0;
-  std::vector<int> m_node_of;                // LAMMPS atom -> node, or -1
-  std::vector<int> m_hops;                   // edges between an atom and the nearest own one
-  std::vector<int> m_first, m_second;        // candidate edges as LAMMPS atoms ...
+  std::vector<int> m_node_of;                 // LAMMPS atom -> node, or -1
+  std::vector<int> m_hops;                    // edges between an atom and the nearest own one
+  std::vector<int> m_first, m_second;         // candidate edges as LAMMPS atoms ...
   std::vector<int64_t> m_centre, m_neighbour; // ... and as nodes
 };
 

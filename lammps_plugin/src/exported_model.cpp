@@ -30,7 +30,8 @@ namespace {
 // step, and every change would be compiled anew. Restores what the host process had.
 class PlainExecutor {
 public:
-  PlainExecutor() : m_mode(torch::jit::getExecutorMode()), m_profiling(torch::jit::getProfilingMode()) {
+  PlainExecutor()
+      : m_mode(torch::jit::getExecutorMode()), m_profiling(torch::jit::getProfilingMode()) {
     torch::jit::getExecutorMode() = true;
     torch::jit::getProfilingMode() = false;
   }
@@ -120,34 +121,48 @@ struct ExportedModel::Network {
   }
 };
 
-ExportedModel::ExportedModel(const std::string &path, const std::string &device)
+ExportedModel::ExportedModel(const std::string &path, const std::string &device, bool may_fall_back)
     : m_network(std::make_unique<Network>()) {
   m_info.path = path;
-  struct stat status {};
+  m_info.device = device;
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
     throw std::runtime_error("no model file \"" + path +
                              "\"; write one with: tpainn export MODEL " + path);
   load_fused_operator();
   PlainExecutor executor;
+  load();
+  if (m_network->device.is_cuda() && uses_fused_operator(m_network->module)) {
+    if (!may_fall_back)
+      throw std::runtime_error("\"" + path +
+                               "\" was exported with the fused kernel, which runs on "
+                               "CPU only; for a GPU: tpainn export --kernel plain MODEL NAME.pt");
+    m_info.device = "cpu";
+    load();
+  }
+}
+
+void ExportedModel::load() {
   Golden golden;
-  m_network->device = at::Device(device);
+  m_network->device = at::Device(m_info.device);
   std::unordered_map<std::string, std::string> extra{{"manifest.json", ""}};
   try {
-    m_network->module = torch::jit::load(path, m_network->device, extra);
+    m_network->module = torch::jit::load(m_info.path, m_network->device, extra);
   } catch (const std::exception &error) {
-    throw std::runtime_error("\"" + path + "\" is not a readable exported model (" +
+    throw std::runtime_error("\"" + m_info.path + "\" is not a readable exported model (" +
                              reason_of(error) + "); it may be truncated: export or copy it again");
   }
   try {
     read_manifest(extra["manifest.json"], m_info, golden);
   } catch (const std::exception &error) {
-    throw std::runtime_error("\"" + path + "\": " + error.what());
+    throw std::runtime_error("\"" + m_info.path + "\": " + error.what());
   }
   m_network->module.eval();
-  if (m_network->device.is_cuda() && uses_fused_operator(m_network->module))
-    throw std::runtime_error("\"" + path + "\" was exported with the fused kernel, which runs on "
-                             "CPU only; for a GPU: tpainn export --kernel plain MODEL NAME.pt");
+  if (m_network->device.is_cuda() && uses_fused_operator(m_network->module)) return;
+  check_golden(golden);
+}
 
+void ExportedModel::check_golden(const Golden &golden) const {
   GoldenEdges edges = edges_of(golden, m_info.cutoff);
   Graph graph;
   graph.n_centre = graph.n_node = static_cast<int64_t>(golden.species.size());
@@ -171,9 +186,11 @@ ExportedModel::ExportedModel(const std::string &path, const std::string &device)
       scale = std::max(scale, std::abs(golden.forces[i][k]));
       worst = std::max(worst, std::abs(forces[3 * i + k] - golden.forces[i][k]));
     }
-  worst = std::max(worst, std::abs(energy - golden.energy) / energies.size());
+  worst = std::max(worst, std::abs(energy - golden.energy) / static_cast<double>(energies.size()));
+  // the tolerances of tpainn_calc.modelfile
   if (!(worst <= (m_info.dtype == "float64" ? 1e-5 : 5e-4) * scale))
-    throw std::runtime_error("\"" + path + "\" does not reproduce its golden values (off by " +
+    throw std::runtime_error("\"" + m_info.path +
+                             "\" does not reproduce its golden values (off by " +
                              std::to_string(worst) + " eV/Å); the file is damaged");
 }
 
@@ -192,9 +209,9 @@ void ExportedModel::evaluate(const Graph &graph, int64_t n_energy, StateExchange
   edge_vec.requires_grad_(true);
   Tensor e;
   try {
-    e = exchange ? m_network->run_blocks(m_info, graph, species, centre, neighbour, edge_vec,
-                                         exchange)
-                 : m_network->call("forward", {species, centre, neighbour, edge_vec}).toTensor();
+    e = exchange
+            ? m_network->run_blocks(m_info, graph, species, centre, neighbour, edge_vec, exchange)
+            : m_network->call("forward", {species, centre, neighbour, edge_vec}).toTensor();
     e = e.narrow(0, 0, n_energy);
     const auto g = torch::autograd::grad({e.sum()}, {edge_vec}, {}, std::nullopt, false, true)[0];
     gradient.assign(3 * graph.n_edge, 0.0);
@@ -209,7 +226,8 @@ void ExportedModel::evaluate(const Graph &graph, int64_t n_energy, StateExchange
 }
 
 std::string choose_device(const std::string &wanted, int local_rank) {
-  const bool available = at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+  const bool available =
+      at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
   if (wanted == "cpu" || (wanted == "auto" && !available)) return "cpu";
   if (!available)
     throw std::runtime_error("device " + wanted + ": this libtorch sees no GPU (" +

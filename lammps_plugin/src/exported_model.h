@@ -20,7 +20,7 @@ namespace tpainn {
 
 // What the manifest of the file says.
 struct ModelInfo {
-  std::string path, name, dtype, level_of_theory;
+  std::string path, name, dtype, level_of_theory, device;
   std::vector<std::string> elements; // in the order of species indices
   double cutoff = 0;                 // Å
   int n_blocks = 0, n_features = 0;
@@ -50,8 +50,8 @@ public:
 
 class ExportedModel {
 public:
-  // device is "cpu", "cuda:N"
-  ExportedModel(const std::string &path, const std::string &device);
+  // device: "cpu" or "cuda:N"; may_fall_back: take the CPU if this file cannot run on a GPU
+  ExportedModel(const std::string &path, const std::string &device, bool may_fall_back);
   ~ExportedModel();
   ExportedModel(ExportedModel &&) noexcept;
 
@@ -63,6 +63,9 @@ public:
                 std::vector<double> &energies, std::vector<double> &gradient) const;
 
 private:
+  void load();
+  void check_golden(const struct Golden &golden) const;
+
   struct Network; // what needs libtorch
   std::unique_ptr<Network> m_network;
   ModelInfo m_info;

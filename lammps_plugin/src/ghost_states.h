@@ -33,8 +33,8 @@ struct GhostStates : torch::autograd::Function<GhostStates> {
     const auto *graph = reinterpret_cast<const Graph *>(ctx->saved_data["graph"].toInt());
     auto *exchange = reinterpret_cast<StateExchange *>(ctx->saved_data["exchange"].toInt());
     // a copy: the exchange adds in place, and autograd may still need what it handed in
-    at::Tensor rows =
-        at::empty(gradients[0].sizes(), gradients[0].options().device(at::kCPU)).copy_(gradients[0]);
+    at::Tensor rows = at::empty(gradients[0].sizes(), gradients[0].options().device(at::kCPU))
+                          .copy_(gradients[0]);
     exchange->reverse(rows.mutable_data_ptr(), *graph, rows.size(1) * rows.element_size(),
                       rows.scalar_type() == at::kDouble);
     return {rows.narrow(0, 0, graph->n_centre).to(gradients[0].device()), at::Tensor(),

@@ -36,8 +36,9 @@ static bool is_number(const std::string &word) {
 static std::string device_of(const std::string &word) {
   if (word == "auto" || word == "cpu" || word == "cuda") return word;
   if (word.rfind("cuda:", 0) == 0 && is_number(word.substr(5))) return word;
-  throw std::invalid_argument("pair_style tpainn: device must be auto, cpu, cuda or cuda:N, not \"" +
-                              word + "\"" + did_you_mean(word, {"auto", "cpu", "cuda"}));
+  throw std::invalid_argument(
+      "pair_style tpainn: device must be auto, cpu, cuda or cuda:N, not \"" + word + "\"" +
+      did_you_mean(word, {"auto", "cpu", "cuda"}));
 }
 
 Options parse_options(const std::vector<std::string> &words) {
@@ -61,7 +62,8 @@ Options parse_options(const std::vector<std::string> &words) {
       const std::string every = next(keyword, "N FILE");
       if (!is_number(every) || std::stoi(every) == 0)
         throw std::invalid_argument("pair_style tpainn: deviation needs a positive number of steps "
-                                    "and a file name, not \"" + every + "\"");
+                                    "and a file name, not \"" +
+                                    every + "\"");
       options.deviation_every = std::stoi(every);
       options.deviation_file = next(keyword, "N FILE");
     } else {

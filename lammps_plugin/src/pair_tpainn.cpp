@@ -3,7 +3,6 @@
    pair_style tpainn: see pair_tpainn.h, and docs/pair_tpainn.md for the users' side. */
 
 #include "pair_tpainn.h"
-#include "nearest_word.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -17,9 +16,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <sys/resource.h>
 
 using namespace LAMMPS_NS;
-using tpainn::ExportedModel;
 using tpainn::Ghosts;
 using tpainn::Graph;
 
@@ -36,7 +35,7 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), m_ghosts(this, comm) {
   // give a wrong virial, and silently so under hybrid/overlay.
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_AVAIL;
-  comm_forward = comm_reverse = comm_reverse_off = 1; // grows with the model, see reserve_comm()
+  comm_forward = comm_reverse = 1; // grows with the model, see reserve_comm()
 }
 
 PairTPaiNN::~PairTPaiNN() {
@@ -55,178 +54,15 @@ double PairTPaiNN::cutoff() const {
   return largest;
 }
 
-void PairTPaiNN::settings(int narg, char **arg) {
-  if (strcmp(update->unit_style, "lj") == 0)
-    error->all(FLERR, "pair_style tpainn works in physical units: use units metal, real, ..., not lj");
-  std::string problem;
-  try {
-    m_options = tpainn::parse_options({arg, arg + narg});
-  } catch (const std::exception &e) {
-    problem = e.what();
-  }
-  if (!problem.empty()) error->all(FLERR, problem);
-}
-
-void PairTPaiNN::allocate() {
-  const int n = atom->ntypes + 1;
-  if (!allocated) {
-    memory->create(setflag, n, n, "pair:setflag");
-    memory->create(cutsq, n, n, "pair:cutsq");
-    memory->create(cutghost, n, n, "pair:cutghost");
-  }
-  allocated = 1;
-  for (int i = 1; i < n; ++i)
-    for (int j = 1; j < n; ++j) setflag[i][j] = 0;
-}
-
-static bool ends_with(const std::string &text, const std::string &end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-void PairTPaiNN::coeff(int narg, char **arg) {
-  if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff of tpainn: expected \"pair_coeff * * MODEL.pt ELEMENT ...\"");
-  std::vector<std::string> files, symbols;
-  for (int k = 2; k < narg; ++k) {
-    const std::string word = arg[k];
-    const bool is_file = symbols.empty() && (ends_with(word, ".pt") || word.find('/') != word.npos ||
-                                             word.find('.') != word.npos || k == 2);
-    (is_file ? files : symbols).push_back(word);
-  }
-  for (const auto &file : files) {
-    if (ends_with(file, ".pt")) continue;
-    const size_t slash = file.rfind('/'), start = slash == file.npos ? 0 : slash + 1;
-    const std::string stem = file.substr(start, file.find('.', start) - start);
-    error->all(FLERR, "pair_coeff of tpainn: \"{}\" is not an exported model (.pt); write one with: "
-                      "tpainn export {} {}.pt", file, file, stem);
-  }
-  if (static_cast<int>(symbols.size()) != atom->ntypes)
-    error->all(FLERR, "pair_coeff of tpainn: there are {} atom types, so {} element names must follow "
-                      "the model file, not {}", atom->ntypes, atom->ntypes, symbols.size());
-  allocate();
-  load_models(files);
-  map_elements(symbols);
-}
-
-void PairTPaiNN::load_models(const std::vector<std::string> &files) {
-  MPI_Comm node;
-  int local_rank;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &local_rank);
-  MPI_Comm_free(&node);
-  std::string problem;
-  m_models.clear();
-  m_built = -1;
-  m_announced = false;
-  try {
-    const std::string device = tpainn::choose_device(m_options.device, local_rank);
-    for (const auto &file : files) m_models.emplace_back(file, device);
-  } catch (const std::exception &e) {
-    problem = std::string("pair_style tpainn: ") + e.what();
-  }
-  // a file may be missing on one node only: then nobody may go on
-  int failed = !problem.empty(), all_failed, any_failed;
-  MPI_Allreduce(&failed, &all_failed, 1, MPI_INT, MPI_MIN, world);
-  MPI_Allreduce(&failed, &any_failed, 1, MPI_INT, MPI_MAX, world);
-  if (all_failed) error->all(FLERR, problem);
-  if (failed) error->one(FLERR, problem);
-  if (any_failed) MPI_Barrier(world); // error->one() of another rank ends this one
-}
-
-void PairTPaiNN::map_elements(const std::vector<std::string> &symbols) {
-  const int ntypes = atom->ntypes;
-  m_symbols = symbols;
-  m_takes_part.assign(ntypes + 1, false);
-  for (int t = 1; t <= ntypes; ++t) {
-    const std::string &symbol = symbols[t - 1];
-    if (symbol == "NULL") {
-      if (force->pair == this)
-        error->all(FLERR, "pair_coeff of tpainn: NULL for atom type {}: these atoms would feel no "
-                          "force; NULL is for pair_style hybrid only", t);
-      continue;
-    }
-    for (const auto &model : m_models) {
-      const auto &known = model.info().elements;
-      if (std::find(known.begin(), known.end(), symbol) == known.end())
-        error->all(FLERR, "pair_coeff of tpainn: \"{}\" does not know the element \"{}\" of atom type "
-                          "{}{}; it knows {}", model.info().path, symbol, t,
-                   tpainn::did_you_mean(symbol, known), tpainn::join(known));
-    }
-    m_takes_part[t] = true;
-  }
-  int count = 0;
-  for (int i = 1; i <= ntypes; ++i)
-    for (int j = i; j <= ntypes; ++j)
-      if (m_takes_part[i] && m_takes_part[j]) {
-        setflag[i][j] = 1;
-        ++count;
-      }
-  if (!count) error->all(FLERR, "pair_coeff of tpainn: every atom type is NULL");
-}
-
-void PairTPaiNN::init_style() {
-  if (m_models.empty()) error->all(FLERR, "pair_style tpainn: no pair_coeff command gives a model");
-  if (!atom->tag_enable) error->all(FLERR, "pair_style tpainn needs atom IDs");
-  check_special_bonds();
-  if (neighbor->exclude)
-    error->warning(FLERR, "pair_style tpainn: neigh_modify exclude hides atoms from the model");
-  m_mode = choose_mode();
-  reserve_comm();
-  neighbor->add_request(this, NeighConst::REQ_FULL);
-  m_built = -1;
-  if (m_announced || comm->me != 0) return;
-  m_announced = true;
-  for (const auto &model : m_models) {
-    const auto &info = model.info();
-    utils::logmesg(lmp, "pair_style tpainn: {} ({}, {}, cut-off {} Å, {} blocks x {} channels)\n",
-                   info.path, info.name, info.dtype, info.cutoff, info.n_blocks, info.n_features);
-  }
-  utils::logmesg(lmp, "pair_style tpainn: ghosts {} ({})\n", tpainn::name_of(m_mode),
-                 comm->nprocs == 1 ? "one rank" : "several ranks");
-}
-
-Ghosts PairTPaiNN::choose_mode() {
-  if (comm->nprocs > 1)
-    error->all(FLERR, "pair_style tpainn runs on one MPI rank for now; use OMP_NUM_THREADS for more "
-                      "cores");
-  return Ghosts::fold;
-}
-
-// Bonded atoms are neighbours like any others here, but LAMMPS leaves them out of the lists when
-// their special_bonds factors are zero, which is the default.
-void PairTPaiNN::check_special_bonds() {
-  if (atom->molecular == Atom::ATOMIC || !atom->nspecial) return;
-  bigint hidden = 0, all_hidden;
-  for (int i = 0; i < atom->nlocal; ++i)
-    for (int k = 1; k <= 3; ++k)
-      if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        hidden += atom->nspecial[i][k - 1] - (k > 1 ? atom->nspecial[i][k - 2] : 0);
-  MPI_Allreduce(&hidden, &all_hidden, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-  if (all_hidden)
-    error->all(FLERR, "pair_style tpainn: special_bonds hides {} bonded pairs from the neighbor list; "
-                      "use: special_bonds lj/coul 1 1 1 (or remove the bonds)", all_hidden / 2);
-}
-
-void PairTPaiNN::reserve_comm() {
-  size_t bytes = 8;
-  for (const auto &model : m_models) bytes = std::max(bytes, model.info().state_bytes());
-  const int width = tpainn::GhostComm::width(bytes);
-  // LAMMPS sizes its buffers by the flags of the top-level style, after this call
-  for (Pair *pair : {static_cast<Pair *>(this), force->pair}) {
-    pair->comm_forward = std::max(pair->comm_forward, width);
-    pair->comm_reverse = std::max(pair->comm_reverse, width);
-    pair->comm_reverse_off = std::max(pair->comm_reverse_off, width);
-  }
-}
-
-double PairTPaiNN::init_one(int i, int j) {
-  if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  cutghost[i][j] = cutghost[j][i] = cutoff() * angstrom();
-  return cutoff() * angstrom();
+int PairTPaiNN::n_blocks() const {
+  int largest = 0;
+  for (const auto &model : m_models) largest = std::max(largest, model.info().n_blocks);
+  return largest;
 }
 
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
+  const double start = platform::walltime();
   std::string problem;
   try {
     if (neighbor->ago == 0 || m_built != neighbor->lastcall) rebuild_graph();
@@ -237,6 +73,24 @@ void PairTPaiNN::compute(int eflag, int vflag) {
     problem = std::string("pair_style tpainn: ") + e.what();
   }
   if (!problem.empty()) error->one(FLERR, problem);
+  m_seconds += platform::walltime() - start;
+  m_atom_steps += static_cast<double>(m_edges.n_own());
+}
+
+// The closing line of a run.
+void PairTPaiNN::finish() {
+  struct rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  double sums[2]{m_seconds, m_atom_steps}, peak = static_cast<double>(usage.ru_maxrss);
+  MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
+  MPI_Allreduce(MPI_IN_PLACE, &peak, 1, MPI_DOUBLE, MPI_MAX, world);
+  if (comm->me == 0 && sums[1] > 0)
+    utils::logmesg(lmp,
+                   "\npair_style tpainn: {:.4g} us/atom/step on {} rank(s) x {} thread(s), ghosts "
+                   "{}, device {}, peak memory {:.0f} MB per rank\n",
+                   1e6 * sums[0] / comm->nprocs / sums[1], comm->nprocs, m_threads,
+                   tpainn::name_of(m_mode), m_models[0].info().device, peak / 1024);
+  m_seconds = m_atom_steps = 0;
 }
 
 void PairTPaiNN::rebuild_graph() {
@@ -247,10 +101,8 @@ void PairTPaiNN::rebuild_graph() {
     for (int i = 0; i < nlocal; ++i) m_owner[i] = i;
     m_ghosts.forward_atoms(m_owner.data(), 1);
   }
-  int n_blocks = 0;
-  for (const auto &model : m_models) n_blocks = std::max(n_blocks, model.info().n_blocks);
   m_edges.rebuild(list, m_mode, nlocal, nall, atom->type, m_takes_part, m_owner.data() + nlocal,
-                  n_blocks);
+                  n_blocks());
   m_ghosts.set_nodes(&m_edges.atom_of, nall);
   m_species.resize(m_models.size());
   for (size_t m = 0; m < m_models.size(); ++m) {
@@ -266,7 +118,8 @@ void PairTPaiNN::rebuild_graph() {
 }
 
 void PairTPaiNN::evaluate() {
-  m_edges.update(atom->x, angstrom(), cutoff());
+  m_edges.update(atom->x, atom->type, angstrom(), cutoff(), m_range);
+  check_range();
   Graph graph;
   graph.n_centre = m_mode == Ghosts::exchange ? m_edges.n_own() : m_edges.n_node();
   graph.n_node = m_edges.n_node();
@@ -274,11 +127,88 @@ void PairTPaiNN::evaluate() {
   graph.centre = m_edges.centre.data();
   graph.neighbour = m_edges.neighbour.data();
   graph.edge_vec = m_edges.edge_vec.data();
-  graph.species = m_species[0].data();
-  m_models[0].evaluate(graph, m_edges.n_own(), m_mode == Ghosts::exchange ? &m_ghosts : nullptr,
-                       m_energies, m_gradient);
+  const size_t n_models = m_models.size();
+  m_model_energies.resize(n_models);
+  m_model_gradients.resize(n_models);
+  for (size_t m = 0; m < n_models; ++m) {
+    graph.species = m_species[m].data();
+    m_models[m].evaluate(graph, m_edges.n_own(), m_mode == Ghosts::exchange ? &m_ghosts : nullptr,
+                         m_model_energies[m], m_model_gradients[m]);
+  }
+  if (n_models == 1) {
+    add_forces(m_model_gradients[0]);
+    tally(m_model_energies[0], m_model_gradients[0]);
+    return;
+  }
+  const auto mean = [&](const std::vector<std::vector<double>> &all, std::vector<double> &result) {
+    result.assign(all[0].size(), 0.0);
+    for (const auto &one : all)
+      for (size_t k = 0; k < result.size(); ++k)
+        result[k] += one[k] / static_cast<double>(n_models);
+  };
+  mean(m_model_energies, m_energies);
+  mean(m_model_gradients, m_gradient);
   add_forces(m_gradient);
   tally(m_energies, m_gradient);
+  const bool write = m_deviation_file && update->ntimestep % m_options.deviation_every == 0;
+  if (write || m_deviation_flag) compute_deviation(write);
+}
+
+void PairTPaiNN::check_range() {
+  static constexpr int MAX_WARNINGS = 10;
+  if (!m_range.violated()) return;
+  const int i = m_range.first(), j = m_range.second();
+  const auto message = fmt::format("pair_style tpainn: atoms {} ({}) and {} ({}) are {:.3f} Å "
+                                   "apart at step {}, closer than any such "
+                                   "pair in the training set ({:.3f} Å)",
+                                   atom->tag[i], m_symbols[atom->type[i] - 1], atom->tag[j],
+                                   m_symbols[atom->type[j] - 1], m_range.distance() / angstrom(),
+                                   update->ntimestep, m_range.limit() / angstrom());
+  if (m_options.range == tpainn::Range::stop) error->one(FLERR, message);
+  if (++m_range_warnings > MAX_WARNINGS) return;
+  error->warning(FLERR,
+                 message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
+}
+
+// Forces of every model on every own atom, summed over ranks, and their spread.
+void PairTPaiNN::compute_deviation(bool write) {
+  const int n_models = static_cast<int>(m_models.size()), width = 3 * n_models;
+  const int nlocal = atom->nlocal, nall = nlocal + atom->nghost;
+  m_model_forces.assign(static_cast<size_t>(nall) * width, 0.0);
+  std::vector<tpainn::Virial> virials(n_models);
+  for (int m = 0; m < n_models; ++m)
+    for (int64_t e = 0; e < m_edges.n_edge(); ++e) {
+      const double *g = &m_model_gradients[m][3 * e], *r = &m_edges.edge_vec[3 * e];
+      double *centre = &m_model_forces[m_edges.atom_of[m_edges.centre[e]] * width + 3 * m];
+      double *neighbour = &m_model_forces[m_edges.atom_of[m_edges.neighbour[e]] * width + 3 * m];
+      for (int a = 0; a < 3; ++a) {
+        centre[a] += g[a];
+        neighbour[a] -= g[a];
+        for (int b = 0; b < 3; ++b) virials[m][3 * a + b] -= r[a] * g[b];
+      }
+    }
+  if (m_mode != Ghosts::fold) m_ghosts.reverse_atoms(m_model_forces.data(), width);
+  m_atom_deviation.resize(atom->nmax);
+  tpainn::force_deviation(m_model_forces.data(), n_models, nlocal, m_atom_deviation.data());
+  if (!write) return;
+  std::vector<double> own(m_edges.n_own());
+  for (size_t k = 0; k < own.size(); ++k) own[k] = m_atom_deviation[m_edges.atom_of[k]];
+  m_deviation_file->write(update->ntimestep, own, virials, world);
+}
+
+void *PairTPaiNN::extract(const char *name, int &dim) {
+  dim = 0;
+  if (strcmp(name, "deviation_flag") == 0) return &m_deviation_flag;
+  return nullptr;
+}
+
+// fix ID all pair N tpainn deviation 1
+void *PairTPaiNN::extract_peratom(const char *name, int &ncol) {
+  if (strcmp(name, "deviation") != 0 || m_models.size() < 2) return nullptr;
+  ncol = 0;
+  if (m_atom_deviation.size() < static_cast<size_t>(atom->nmax))
+    m_atom_deviation.resize(atom->nmax);
+  return m_atom_deviation.data();
 }
 
 void PairTPaiNN::add_forces(const std::vector<double> &gradient) {
@@ -296,8 +226,9 @@ void PairTPaiNN::add_forces(const std::vector<double> &gradient) {
     }
   }
   if (!std::isfinite(sum))
-    error->one(FLERR, "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
-                      "other or the simulation exploded; check the start structure and the time step",
+    error->one(FLERR,
+               "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
+               "other or the simulation exploded; check the start structure and the time step",
                update->ntimestep);
 }
 

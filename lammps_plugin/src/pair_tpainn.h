@@ -8,11 +8,14 @@
 
 #include "pair.h"
 
+#include "deviation.h"
 #include "edge_list.h"
 #include "exported_model.h"
 #include "ghost_comm.h"
 #include "options.h"
+#include "range_guard.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,6 +31,9 @@ public:
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
+  void finish() override;
+  void *extract(const char *, int &) override;
+  void *extract_peratom(const char *, int &) override;
   double memory_usage() override;
 
   int pack_forward_comm(int, int *, double *, int, int *) override;
@@ -40,28 +46,46 @@ private:
   void load_models(const std::vector<std::string> &files);
   void map_elements(const std::vector<std::string> &symbols);
   void check_special_bonds();
-  tpainn::Ghosts choose_mode();
+  void set_threads();
+  void set_range();
+  tpainn::Ghosts choose_mode(std::string &reason);
   void reserve_comm();
+  void announce(const std::string &reason);
+
   void rebuild_graph();
   void evaluate();
+  void check_range();
   void add_forces(const std::vector<double> &gradient);
   void tally(const std::vector<double> &energies, const std::vector<double> &gradient);
+  void compute_deviation(bool write);
 
-  double ev() const;          // one eV in LAMMPS' units
-  double angstrom() const;    // one Å in LAMMPS' units
-  double cutoff() const;      // Å, the largest of all models
+  double ev() const;       // one eV in LAMMPS' units
+  double angstrom() const; // one Å in LAMMPS' units
+  double cutoff() const;   // Å, the largest of all models
+  int n_blocks() const;    // the largest of all models
 
   tpainn::Options m_options;
   tpainn::Ghosts m_mode = tpainn::Ghosts::fold;
-  std::vector<tpainn::ExportedModel> m_models;
-  std::vector<std::string> m_symbols; // element per LAMMPS type - 1, "NULL" for none
-  std::vector<bool> m_takes_part;     // per LAMMPS type
+  std::vector<tpainn::ExportedModel> m_models; // more than one: a committee
+  std::vector<std::string> m_symbols;          // element per LAMMPS type - 1, "NULL" for none
+  std::vector<bool> m_takes_part;              // per LAMMPS type
+
   tpainn::EdgeList m_edges;
   tpainn::GhostComm m_ghosts;
+  tpainn::RangeGuard m_range;
+  int m_range_warnings = 0;
+  bigint m_built = -1; // timestep of the neighbour list that m_edges was built from
   std::vector<std::vector<int64_t>> m_species; // per model, per node
   std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")
-  std::vector<double> m_energies, m_gradient;
-  bigint m_built = -1; // timestep of the neighbour list that m_edges was built from
+
+  std::vector<double> m_energies, m_gradient; // of the mean potential
+  std::vector<std::vector<double>> m_model_energies, m_model_gradients;
+  std::unique_ptr<tpainn::DeviationFile> m_deviation_file;
+  std::vector<double> m_model_forces, m_atom_deviation; // eV/Å; the latter for `fix pair`
+  int m_deviation_flag = 0;                             // `fix pair` asks by setting this
+
+  int m_threads = 1;
+  double m_seconds = 0, m_atom_steps = 0; // since the start of this run
   bool m_announced = false;
 };
 

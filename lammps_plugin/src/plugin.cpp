@@ -20,8 +20,9 @@ extern "C" void lammpsplugin_init(void *lmp, void *handle, void *registrar) {
   // classes of another version have another layout: a crash, or worse, wrong numbers
   if (lammps->num_ver != TPAINN_LAMMPS_VERSION) {
     lammps->error->warning(
-        FLERR, "pair_style tpainn is not available: built for LAMMPS {}, loaded into {}; run "
-               "'tpainn-lammps build' in the environment of this LAMMPS",
+        FLERR,
+        "pair_style tpainn is not available: built for LAMMPS {}, loaded into {}; run "
+        "'tpainn-lammps build' in the environment of this LAMMPS",
         TPAINN_LAMMPS_VERSION, lammps->num_ver);
     return;
   }
