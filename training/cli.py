@@ -15,8 +15,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``tpainn-train``."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("lightning", "lightning.pytorch", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     return run_cli(lambda: arguments.run(arguments))
 
 

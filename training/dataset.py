@@ -126,9 +126,9 @@ class StreamSampler(Sampler[int]):
         self.seed = seed
         self.round = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the round; the trainer calls this."""
-        self.round = epoch
+    def set_round(self, number: int) -> None:
+        """Choose the round that the next iteration runs through."""
+        self.round = number
 
     def __len__(self) -> int:
         return self.per_round

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,12 +121,12 @@ def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool
     potential, reference = make_potential(config, data.part("train"))
     _log.info(reference.describe())
     module = PotentialModule(potential, config.loss, config.optimizer)
-    trainer = _make_trainer(config, output, progress)
     train_loader, validation_loader = _loaders(config, data, potential)
-    with warnings.catch_warnings():
-        # advice about data-loader workers, which would only fight the kernels for cores, and
-        # about the logger's folder, which a resumed run shares with its beginning on purpose
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
+    with _quiet_lightning():
+        trainer = _make_trainer(config, output, progress)
+        sampler = train_loader.sampler
+        assert isinstance(sampler, StreamSampler)  # made just above: for the type checker
+        trainer.callbacks.append(RoundOfStep(sampler, config.optimizer.validate_every))
         trainer.fit(
             module,
             train_loader,
@@ -169,6 +171,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(Path(path), buffer.getvalue())
 
 
+class RoundOfStep(Callback):
+    """Tell the sampler its round from the number of steps done.
+
+    The trainer's own epoch counter runs ahead by one after a resume.
+    """
+
+    def __init__(self, sampler: StreamSampler, steps_per_round: int) -> None:
+        self.sampler = sampler
+        self.steps_per_round = steps_per_round
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Choose the round."""
+        self.sampler.set_round(trainer.global_step // self.steps_per_round)
+
+
 class MetricsFile(Callback):
     """Append one line per validation to ``metrics.csv``; a resumed run carries on."""
 
@@ -189,6 +206,22 @@ class MetricsFile(Callback):
         lines = [s for s in lines if int(s.split(",")[0]) < trainer.global_step]
         lines.append(",".join(f"{v:.8g}" for v in values))
         write_atomically(self.path, "\n".join([header, *lines, ""]).encode())
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    # Left out: advertisements; advice about data-loader workers, which would only fight the
+    # kernels for cores; deprecations inside Lightning itself.
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _make_trainer(config: TrainingConfig, output: Path, progress: bool) -> lightning.Trainer:

@@ -1,0 +1,37 @@
+# make quickstart   set everything up and run NPT water in LAMMPS with the shipped potential
+# make test         set everything up and run the tests
+# Both work on a fresh clone with Python >= 3.11 (with venv), g++ and an internet connection.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+READY = $(VENV)/.ready
+
+.PHONY: quickstart test lint format clean
+
+quickstart: $(READY)
+	$(PY) -m examples.quickstart
+
+test: $(READY)
+	$(PY) -m pytest
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(READY)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# Reused while setup.cfg and constraints.txt stay as they are. pip's own options (an index of CPU
+# wheels, a proxy) can be given in its environment variables.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.x") if sys.version_info < (3, 11) else None'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 2; }
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test,classical]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) quickstart runs build dist *.egg-info

@@ -1,0 +1,168 @@
+"""The quickstart's report: figures and a page that shows them."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tpainn_calc.modelfile import read_manifest, write_atomically
+from tpainn_calc.observables import (
+    GOO_XRAY_295K,
+    Density,
+    Rdf,
+    density,
+    load_trajectory,
+    plot_rdf,
+    rdf,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished NPT run.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``npt.dump``; the report goes here.
+    thermo : dict of str to list of float
+        Columns of LAMMPS' thermo output, metal units.
+    n_atoms : int
+    timestep_fs, wall_s : float
+    force_difference : float
+        LAMMPS − ASE at the first step, eV/Å.
+    discard : float
+        Fraction of the run that counts as equilibration.
+    """
+
+    folder: Path
+    thermo: dict[str, list[float]]
+    n_atoms: int
+    timestep_fs: float
+    wall_s: float
+    force_difference: float
+    discard: float
+
+    @property
+    def n_steps(self) -> int:
+        """MD steps of the main run."""
+        return int(self.thermo["Step"][-1] - self.thermo["Step"][0])
+
+    @property
+    def speed(self) -> float:
+        """Atoms · steps per second."""
+        return self.n_atoms * self.n_steps / self.wall_s
+
+    @property
+    def time_ps(self) -> np.ndarray:
+        """Time of every line of thermo output."""
+        return np.array(self.thermo["Step"]) * self.timestep_fs / 1000
+
+
+def write_report(run: Run) -> list[str]:
+    """Write the PNGs, ``summary.json`` and ``report.html``; returns lines for the terminal."""
+    universe = load_trajectory(
+        run.folder / "npt.dump", timestep_fs=run.timestep_fs, elements=["O", "H"]
+    )
+    start = int(run.discard * universe.trajectory.n_frames)
+    rho = density(universe, start=start)
+    g = rdf(universe, "O", "O", start=start)
+    plot_rdf(g, GOO_XRAY_295K, run.folder / "g_OO.png")
+    _plot_density(run, rho, run.folder / "density.png")
+    _plot_thermo(run, run.folder / "thermo.png")
+    summary = _summary(run, rho, g)
+    write_atomically(run.folder / "summary.json", json.dumps(summary, indent=1).encode())
+    write_atomically(run.folder / "report.html", _page(summary).encode())
+    return [f"{name}: {value}" for name, value in summary.items()]
+
+
+def _summary(run: Run, rho: Density, g: Rdf) -> dict[str, str]:
+    duration = run.n_steps * run.timestep_fs / 1000
+    manifest = read_manifest("water")
+    temperature = np.array(run.thermo["Temp"])[int(run.discard * len(run.thermo["Temp"])) :]
+    converged = "" if rho.converged else " (a short run: the error is a lower bound)"
+    return {
+        "density": f"{rho.value:.3f} ± {rho.error:.3f} g/cm³{converged}",
+        "first peak of g_OO": f"{g.value:.2f} ± {g.error:.2f} at {g.peak_r:.2f} Å "
+        f"(X-ray, 295 K: {max(GOO_XRAY_295K.g):.2f} at {_peak_position():.2f} Å)",
+        "temperature": f"{temperature.mean():.0f} K",
+        "speed": f"{run.speed:,.0f} atoms·steps/s, {1000 * run.wall_s / run.n_steps:.1f} ms/step",
+        "length": f"{duration:.1f} ps ({run.n_steps:,} steps of {run.timestep_fs} fs, "
+        f"{run.n_atoms} atoms; the first {100 * run.discard:.0f} % discarded)",
+        "LAMMPS − ASE, first-step forces": f"at most {run.force_difference:.1e} eV/Å",
+        "potential": f"{manifest.name}, {manifest.level_of_theory}",
+    }
+
+
+def _peak_position() -> float:
+    return float(np.asarray(GOO_XRAY_295K.r)[np.argmax(GOO_XRAY_295K.g)])
+
+
+def _plot_density(run: Run, rho: Density, path: Path) -> None:
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(run.time_ps, run.thermo["Density"], color="#2a6fbb", lw=1)
+    begin = run.discard * run.time_ps[-1]
+    axes.axvspan(0, begin, color="0.92", label="equilibration")
+    axes.hlines(rho.value, begin, run.time_ps[-1], color="#c8442b", label="mean ± error")
+    axes.fill_between(
+        [begin, run.time_ps[-1]],
+        rho.value - rho.error,
+        rho.value + rho.error,
+        color="#c8442b",
+        alpha=0.25,
+    )
+    axes.set(xlabel="time, ps", ylabel="density, g/cm³", xlim=(0, run.time_ps[-1]))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def _plot_thermo(run: Run, path: Path) -> None:
+    figure = Figure(figsize=(6, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    top.plot(run.time_ps, run.thermo["Temp"], color="#c8442b", lw=1)
+    top.axhline(300, color="0.6", lw=1, ls="--")
+    top.set_ylabel("temperature, K")
+    energy = np.array(run.thermo["PotEng"])
+    bottom.plot(run.time_ps, 1000 * (energy - energy.mean()) / run.n_atoms, color="#2a6fbb", lw=1)
+    bottom.set(
+        xlabel="time, ps", ylabel="potential energy − mean,\nmeV/atom", xlim=(0, run.time_ps[-1])
+    )
+    figure.savefig(path, dpi=130)
+
+
+def _page(summary: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+        for name, value in summary.items()
+    )
+    figures = "\n".join(
+        f'<figure><img src="{name}.png" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        for name, caption in (
+            ("density", "Density over time"),
+            ("g_OO", "Oxygen–oxygen radial distribution beside X-ray diffraction"),
+            ("thermo", "Temperature and potential energy over time"),
+        )
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>T-PaiNN: NPT water</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }}
+table {{ border-collapse: collapse; }} th {{ text-align: left; padding-right: 2rem; }}
+td, th {{ border-bottom: 1px solid #ddd; padding-top: .3rem; padding-bottom: .3rem; }}
+figure {{ margin: 2rem 0; }} img {{ max-width: 100%; }} figcaption {{ color: #555; }}
+</style></head><body>
+<h1>Liquid water, NPT, 300 K and 1 bar</h1>
+<p>LAMMPS with <code>pair_style tpainn</code>; input <a href="npt.lammps">npt.lammps</a>,
+log <a href="log.lammps">log.lammps</a>, citation of the X-ray points:
+{html.escape(GOO_XRAY_295K.citation)}.</p>
+<table>{rows}</table>
+{figures}
+</body></html>
+"""

@@ -1,0 +1,105 @@
+"""Make ``water64.extxyz``, where the quickstart begins: ``python -m examples.quickstart.start``.
+
+Molecules with random orientations on a lattice, melted and equilibrated at 300 K and 1 bar with
+the shipped potential in LAMMPS, so that the quickstart itself starts from liquid water.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from scipy.spatial.transform import Rotation
+
+from tpainn_calc.export import export_model
+
+INPUT = """\
+units           metal
+atom_style      atomic
+read_data       lattice.data
+pair_style      tpainn
+pair_coeff      * * water.pt O H
+mass            1 15.999
+mass            2 1.008
+timestep        0.0005
+thermo          500
+thermo_style    custom step temp pe press density
+minimize        0.0 0.5 100 200
+velocity        all create 350.0 1 mom yes rot yes dist gaussian
+fix             melt all nvt temp 350.0 300.0 0.05
+run             {melt}
+unfix           melt
+fix             ensemble all npt temp 300.0 300.0 0.05 iso 1.0 1.0 0.5
+run             {equilibrate}
+write_dump      all custom final.dump id type x y z modify sort id format float %.6f
+"""
+
+
+def water_lattice(n_side: int, density: float, seed: int) -> Atoms:
+    """Cubic box of n_side³ water molecules with random orientations.
+
+    Parameters
+    ----------
+    n_side : int
+        Molecules along an edge.
+    density : float
+        g/cm³.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    half_angle = np.radians(104.5 / 2)
+    molecule = 0.97 * np.array(
+        [
+            [0.0, 0.0, 0.0],
+            [np.sin(half_angle), np.cos(half_angle), 0.0],
+            [-np.sin(half_angle), np.cos(half_angle), 0.0],
+        ]
+    )
+    volume = 18.015 / (density * units.mol * 1e-24)  # Å³ per molecule
+    spacing = volume ** (1 / 3)
+    sites = spacing * np.array(list(np.ndindex(n_side, n_side, n_side)), dtype=float)
+    rotations = Rotation.random(len(sites), rng=rng)
+    positions = np.concatenate(
+        [site + r.apply(molecule) for site, r in zip(sites, rotations, strict=True)]
+    )
+    return Atoms("OHH" * len(sites), positions=positions, cell=[n_side * spacing] * 3, pbc=True)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--melt", type=int, default=10_000, help="NVT steps of 0.5 fs")
+    parser.add_argument("--equilibrate", type=int, default=40_000, help="NPT steps of 0.5 fs")
+    parser.add_argument("-n", "--n-side", type=int, default=4)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(__file__).parent / "water64.extxyz"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export_model("water", folder / "water.pt")
+        lattice = water_lattice(arguments.n_side, 0.95, seed=0)
+        ase.io.write(folder / "lattice.data", lattice, format="lammps-data", specorder=["O", "H"])
+        text = INPUT.format(melt=arguments.melt, equilibrate=arguments.equilibrate)
+        (folder / "in.lammps").write_text(text)
+        program = Path(sys.executable).parent / "tpainn-lammps"
+        subprocess.run([str(program), "run", "in.lammps"], cwd=folder, check=True)
+        final = ase.io.read(folder / "final.dump", format="lammps-dump-text")
+        water = Atoms(
+            ["OH"[t - 1] for t in final.arrays.get("type", final.numbers)],
+            positions=final.positions,
+            cell=final.cell,
+            pbc=True,
+        )
+        water.wrap()
+        ase.io.write(arguments.output, water, format="extxyz")
+
+
+if __name__ == "__main__":
+    main()

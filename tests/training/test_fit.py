@@ -1,0 +1,118 @@
+"""A whole run on a tiny network: learns, stops, resumes, refuses."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from tpainn_calc.errors import ConfigError
+from tpainn_calc.modelfile import load_model
+from training.config import LossSection, TrainingConfig, load_config
+from training.dataset import FrameDataset, collate, read_frames
+from training.evaluate import evaluate
+from training.fit import fit, make_potential
+from training.module import loss_terms
+
+COMMAND = [sys.executable, "-m", "training.cli", "scratch", "--quiet", "config.yaml"]
+
+
+def run_fit(config_file: Path, resume: bool = False) -> Path:
+    config = load_config(config_file, TrainingConfig)
+    return fit(config, config_file.parent, resume=resume, progress=False)
+
+
+def test_run_learns_and_leaves_everything_behind(config_file: Path, frames: list[Atoms]) -> None:
+    text = config_file.read_text().replace("max_steps: 60", "max_steps: 300")
+    config_file.write_text(text.replace("validate_every: 20", "validate_every: 100"))
+    path = run_fit(config_file)
+    folder = path.parent
+    for name in ("metrics.csv", "split.json", "evaluation.json", "parity.png", "rejected.txt"):
+        assert (folder / name).is_file(), name
+    metrics = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True)
+    assert metrics["step"].tolist() == [100, 200, 300]
+    typical = np.mean([np.abs(a.get_forces()).mean() for a in frames])
+    assert metrics["val_forces_mae"][-1] < 0.25 * typical
+    potential, manifest = load_model(path)
+    assert manifest.training["n_train"] + manifest.training["n_test"] <= len(frames)
+    assert manifest.errors["set"] == "test"
+    assert set(manifest.shortest_distances) == {"H-O", "H-H"}
+    assert potential.elements == ("H", "O")
+
+
+def test_resume_after_a_kill_gives_the_same_weights(config_file: Path) -> None:
+    text = config_file.read_text()
+    undisturbed = run_fit(config_file)
+    expected, _ = load_model(undisturbed)
+    config_file.write_text(text.replace("output: run", "output: killed"))
+    checkpoint = config_file.parent / "killed" / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(COMMAND, cwd=config_file.parent) as process:
+        deadline = time.monotonic() + 120
+        while not checkpoint.is_file() and process.poll() is None:
+            assert time.monotonic() < deadline, "no checkpoint was written"
+            time.sleep(0.005)
+        time.sleep(0.05)  # into the middle of a later round
+        process.send_signal(signal.SIGKILL)
+    finished = (config_file.parent / "killed" / "springs.safetensors").is_file()
+    assert not finished, "the run was too quick to be killed"
+    resumed = subprocess.run([*COMMAND, "--resume"], cwd=config_file.parent, check=False)
+    assert resumed.returncode == 0
+    got, _ = load_model(config_file.parent / "killed" / "springs.safetensors")
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(weight, got.state_dict()[name]), name
+
+
+def test_a_second_run_does_not_overwrite_the_first(config_file: Path) -> None:
+    run_fit(config_file)
+    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
+        run_fit(config_file)
+    text = config_file.read_text()
+    config_file.write_text(text.replace("test: 0.1", "test: 0.2"))
+    with pytest.raises(ConfigError, match="records another data split"):
+        run_fit(config_file, resume=True)
+
+
+def test_elements_that_the_model_lacks_are_refused(config_file: Path, data_file: Path) -> None:
+    text = config_file.read_text().replace("name: springs,", "name: springs, elements: [O],")
+    config_file.write_text(text)
+    config = load_config(config_file, TrainingConfig)
+    with pytest.raises(ConfigError, match=r"model\.elements lacks H"):
+        make_potential(config, read_frames(data_file)[0])
+
+
+def test_loss_is_zero_on_its_own_predictions(config_file: Path, data_file: Path) -> None:
+    config = load_config(config_file, TrainingConfig)
+    frames, _ = read_frames(data_file)
+    potential, _ = make_potential(config, frames)
+    data = FrameDataset(frames, potential.elements, potential.cutoff)
+    batch = collate([data[0], data[1]])
+    report = evaluate(potential.eval(), frames[:2])
+    for kind in ("mse", "huber"):
+        loss = LossSection(kind=kind, energy=2.0, forces=3.0)
+        prediction = _as_prediction(report.energy * 3, report.forces)
+        exact = _with_labels(batch, report.energy * 3, report.forces)
+        assert all(t.item() == 0 for t in loss_terms(prediction, exact, loss).values())
+        off = _with_labels(batch, report.energy * 3 + 0.3, report.forces)
+        terms = loss_terms(prediction, off, loss)
+        # 0.1 eV/atom off: 2 * 0.1² or 2 * (0.1 - delta / 2)
+        assert terms["energy"].item() == pytest.approx(0.02 if kind == "mse" else 2 * 0.09)
+        assert terms["forces"].item() == 0
+
+
+def _as_prediction(energy: np.ndarray, forces: np.ndarray):  # type: ignore[no-untyped-def]
+    from tpainn_calc.potential import Prediction
+
+    return Prediction(torch.tensor(energy), torch.zeros(6), torch.tensor(forces))
+
+
+def _with_labels(batch, energy: np.ndarray, forces: np.ndarray):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    return replace(batch, energy=torch.tensor(energy), forces=torch.tensor(forces))
