@@ -74,9 +74,15 @@ def farthest_point(X: Array, n: int, rng: np.random.Generator) -> Index:
 
 
 def facility_location(
-    features: Array, n: int, rng: np.random.Generator, n_reference: int = 2000
+    features: Array,
+    n: int,
+    rng: np.random.Generator,
+    n_reference: int = 2000,
+    demand: Array | None = None,
 ) -> Index:
-    """Greedily maximise sum_i max_{j in S} k(i, j) (Wei, Iyer, Bilmes, ICML 2015).
+    """Greedily maximise sum_i w_i max_{j in S} k(i, j) (Wei, Iyer, Bilmes, ICML 2015).
+
+    Gains only fall, so that stale ones are bounds and few are computed again (Minoux 1978).
 
     Parameters
     ----------
@@ -84,20 +90,28 @@ def facility_location(
         Feature map of a non-negative kernel.
     n_reference : int
         Rows of the sum; a random subset of the pool when the pool is larger.
+    demand : array (N,), optional
+        Weights w; default 1.
     """
     _check(features, n)
     size = min(n_reference, len(features))
-    reference = features[np.sort(rng.choice(len(features), size, replace=False))]
-    similarity = np.maximum(features @ reference.T, 0.0)
+    rows = np.sort(rng.choice(len(features), size, replace=False))
+    similarity = np.maximum(features @ features[rows].T, 0.0)
+    if demand is not None:
+        similarity *= demand[rows]
     covered = np.zeros(size)
+    bound = similarity.sum(axis=1)
+    fresh = np.zeros(len(features), dtype=np.intp)
     chosen: list[int] = []
-    left = np.ones(len(features), dtype=bool)
-    for _ in range(n):
-        gain = np.maximum(similarity - covered, 0.0).sum(axis=1)
-        best = int(np.argmax(np.where(left, gain, -1.0)))
-        chosen.append(best)
-        left[best] = False
-        covered = np.maximum(covered, similarity[best])
+    while len(chosen) < n:
+        best = int(np.argmax(bound))
+        if fresh[best] == len(chosen):
+            chosen.append(best)
+            covered = np.maximum(covered, similarity[best])
+            bound[best] = -1.0
+            continue
+        bound[best] = np.maximum(similarity[best] - covered, 0.0).sum()
+        fresh[best] = len(chosen)
     return np.array(chosen, dtype=np.intp)
 
 

@@ -53,6 +53,8 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
         distance of the fitted rows.
     length_factor : float, default 0.5
         A smaller factor gives a narrower kernel and a larger numerical rank.
+    standardise : bool, default True
+        False takes columns in the units they have, because their scale is deliberate.
     random_state : int, RandomState or None
 
     Attributes
@@ -67,11 +69,13 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
         n_features: int = 512,
         length_scale: float | str = "median",
         length_factor: float = 0.5,
+        standardise: bool = True,
         random_state: Any = None,
     ) -> None:
         self.n_features = n_features
         self.length_scale = length_scale
         self.length_factor = length_factor
+        self.standardise = standardise
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: object = None) -> RandomFourierFeatures:
@@ -88,6 +92,8 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
                 f"n_features={self.n_features} must be even and at least 2: features come in pairs"
             )
         self.mean_, self.scale_, self.varies_ = column_scale(rows)
+        if not self.standardise:
+            self.scale_ = np.ones_like(self.scale_)
         if not self.varies_.any():
             raise SeedSelectError(
                 f"all {rows.shape[1]} columns of X are constant: no row differs from another; "
@@ -99,7 +105,7 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
                 raise SeedSelectError(
                     f"length_scale={self.length_scale!r}: give a positive number or 'median'"
                 )
-            self.length_scale_ = self.length_factor * median_distance(self.standardise(rows))
+            self.length_scale_ = self.length_factor * median_distance(self.scaled(rows))
         else:
             self.length_scale_ = float(self.length_scale)
         if not (np.isfinite(self.length_scale_) and self.length_scale_ > 0):
@@ -111,7 +117,7 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
         self.frequencies_ = rng.standard_normal(shape) / self.length_scale_
         return self
 
-    def standardise(self, X: Array) -> Array:
+    def scaled(self, X: Array) -> Array:
         """Return the varying columns of `X` in units of their standard deviation."""
         scaled = (X - self.mean_) / self.scale_
         return scaled if self.varies_.all() else scaled[:, self.varies_]
@@ -125,7 +131,7 @@ class RandomFourierFeatures(TransformerMixin, BaseEstimator):
                 f"X has shape {rows.shape}, but the features were fitted on {self.n_features_in_} "
                 "columns: use the same descriptor for source and pool"
             )
-        angles = self.standardise(rows) @ self.frequencies_
+        angles = self.scaled(rows) @ self.frequencies_
         half = self.n_features // 2
         out = np.empty((len(rows), self.n_features))
         np.sin(angles, out=out[:, :half])

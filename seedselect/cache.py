@@ -1,0 +1,64 @@
+"""Arrays computed from a file, kept beside other caches of the user and never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import seedselect
+
+Array = NDArray[np.float64]
+
+#: Sources whose change makes cached descriptors and classical labels stale.
+CODE = (
+    "descriptors.py",
+    "neighbors.py",
+    "benchmark/atomistic.py",
+    "benchmark/classical.py",
+)
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the sha256 of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def cache_directory() -> Path:
+    """Return $SEEDSELECT_CACHE, else seedselect/ in the user's cache directory."""
+    named = os.environ.get("SEEDSELECT_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "seedselect"
+
+
+def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Write an npz file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
+    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+
+
+def cached_arrays(
+    path: Path, name: str, compute: Callable[[Path], dict[str, Array]]
+) -> dict[str, Array]:
+    """Return ``compute(path)``, from disk when the file and the code below are unchanged."""
+    root = Path(seedselect.__file__).parent
+    code = hashlib.sha256("".join(file_hash(root / part) for part in CODE).encode()).hexdigest()
+    target = cache_directory() / f"{name}-{file_hash(path)[:12]}-{code[:8]}.npz"
+    if target.is_file():
+        with np.load(target, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    arrays = compute(path)
+    save_arrays(target, arrays)
+    return arrays

@@ -1,0 +1,60 @@
+"""SOAP descriptors through DScribe (extra ``tpainn[soap]``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedselect.errors import SeedSelectError
+from seedselect.frame import Frame
+from seedselect.io import to_atoms
+
+Array = NDArray[np.float64]
+
+
+class Soap:
+    """Averaged smooth overlap of atomic positions of a frame.
+
+    Parameters
+    ----------
+    elements : sequence of int
+    cutoff : float, Angstrom
+    n_max, l_max : int
+    average : {"inner", "outer"}
+    periodic : bool
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[int],
+        cutoff: float = 5.0,
+        n_max: int = 6,
+        l_max: int = 4,
+        average: str = "inner",
+        periodic: bool = True,
+    ) -> None:
+        try:
+            from dscribe.descriptors import SOAP
+        except ImportError as error:
+            raise SeedSelectError(
+                "SOAP needs DScribe: pip install 'tpainn[soap]', or use LocalInvariants"
+            ) from error
+        self._options = f"elements={list(elements)}, cutoff={cutoff}, n_max={n_max}, l_max={l_max}"
+        self._soap: Any = SOAP(
+            species=list(elements),
+            r_cut=cutoff,
+            n_max=n_max,
+            l_max=l_max,
+            average=average,
+            periodic=periodic,
+        )
+
+    def __repr__(self) -> str:
+        return f"Soap({self._options})"
+
+    def __call__(self, frame: Frame) -> Array:
+        """Return the row of a frame."""
+        return np.asarray(self._soap.create(to_atoms(frame)), dtype=float).ravel()
