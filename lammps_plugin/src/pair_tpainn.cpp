@@ -158,12 +158,15 @@ void PairTPaiNN::check_range() {
   static constexpr int MAX_WARNINGS = 10;
   if (!m_range.violated()) return;
   const int i = m_range.first(), j = m_range.second();
-  const auto message = fmt::format("pair_style tpainn: atoms {} ({}) and {} ({}) are {:.3f} Å "
-                                   "apart at step {}, closer than any such "
-                                   "pair in the training set ({:.3f} Å)",
-                                   atom->tag[i], m_symbols[atom->type[i] - 1], atom->tag[j],
-                                   m_symbols[atom->type[j] - 1], m_range.distance() / angstrom(),
-                                   update->ntimestep, m_range.limit() / angstrom());
+  const auto atoms =
+      fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
+                  m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
+  if (m_range.coincident())
+    error->one(FLERR, "{} are on top of each other at step {}", atoms, update->ntimestep);
+  const auto message = fmt::format(
+      "{} are {:.3f} Å apart at step {}, closer than any such pair in the "
+      "training set ({:.3f} Å)",
+      atoms, m_range.distance() / angstrom(), update->ntimestep, m_range.limit() / angstrom());
   if (m_options.range == tpainn::Range::stop) error->one(FLERR, message);
   if (++m_range_warnings > MAX_WARNINGS) return;
   error->warning(FLERR,

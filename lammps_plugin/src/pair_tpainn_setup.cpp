@@ -22,6 +22,8 @@
 using namespace LAMMPS_NS;
 using tpainn::Ghosts;
 
+static constexpr double COINCIDENCE = 1e-3; // Å
+
 void PairTPaiNN::settings(int narg, char **arg) {
   if (strcmp(update->unit_style, "lj") == 0)
     error->all(FLERR,
@@ -231,7 +233,7 @@ void PairTPaiNN::set_range() {
           double &limit = limits[i * (n + 1) + j];
           limit = std::max(limit, found->second * angstrom());
         }
-  m_range.set_limits(n, limits);
+  m_range.set_limits(n, limits, COINCIDENCE * angstrom());
   m_range_warnings = 0;
 }
 
