@@ -67,7 +67,8 @@ class Potential(nn.Module):
     """
 
     cutoff: Final[float]
-    __jit_unused_properties__ = ["dtype", "elements"]
+    # TorchScript reads this name: the properties below are for Python only
+    __jit_unused_properties__ = ["dtype", "elements"]  # noqa: RUF012
 
     def __init__(self, hyperparameters: Hyperparameters, fused: bool = False) -> None:
         super().__init__()

@@ -1,0 +1,272 @@
+"""T-PaiNN as an ASE calculator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from tpainn_calc.errors import ConfigError, ModelFileError, did_you_mean
+from tpainn_calc.graph import Graph, species_of
+from tpainn_calc.modelfile import Kernel, Manifest, load_model
+from tpainn_calc.neighbors import NeighborList
+from tpainn_calc.potential import Potential, Prediction, predict
+
+ModelName = str | os.PathLike[str]
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DERIVATIVES = frozenset({"forces", "stress", "stresses"})
+# atoms per evaluation in TPaiNNCalculator.batch: bounds memory at about 1 GB for F = 128
+_BATCH_ATOMS = 4096
+
+
+class TPaiNNCalculator(Calculator):
+    """ASE calculator of a T-PaiNN potential, or of a committee of them.
+
+    Units are ASE's: eV, Å, eV/Å, eV/Å³; stress is Voigt xx yy zz yz xz xy, tension positive.
+
+    Parameters
+    ----------
+    model : path or str, or a sequence of these
+        Model file, or name of a shipped potential (``"water"``). Several make a committee: results
+        are the members' mean, and ``results`` also has ``energy_std`` (eV) and ``forces_std``
+        (atoms, 3; eV/Å, per component), the sample standard deviations over the members.
+    device : torch.device or str, optional
+        CUDA where there is a GPU, else the CPU.
+    dtype : torch.dtype or str, optional
+        ``"float32"`` or ``"float64"`` for the network; by default what the model file holds.
+        Geometry, energy sums and stress are float64 either way.
+    skin : float
+        Verlet skin of the neighbour list in Å; the list is rebuilt when an atom has moved by half
+        of it.
+    kernel : {"auto", "fused", "plain"}
+        See :func:`tpainn_calc.modelfile.load_model`.
+
+    Attributes
+    ----------
+    manifests : list of Manifest
+        What every model says of itself.
+
+    Raises
+    ------
+    ModelFileError
+        If a model cannot be read, or the members of a committee differ in elements or cut-off.
+    ConfigError
+        If `dtype` or `device` is not understood.
+
+    Examples
+    --------
+    >>> atoms.calc = TPaiNNCalculator("water")          # doctest: +SKIP
+    >>> atoms.get_potential_energy()                    # doctest: +SKIP
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "stresses",
+    ]
+
+    def __init__(
+        self,
+        model: ModelName | Sequence[ModelName],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        skin: float = 1.0,
+        kernel: Kernel = "auto",
+    ) -> None:
+        super().__init__()
+        models = [model] if isinstance(model, str | os.PathLike) else list(model)
+        if not models:
+            raise ConfigError("no model given: name a model file or a shipped potential")
+        self.device = _device(device)
+        self._potentials: list[Potential] = []
+        self.manifests: list[Manifest] = []
+        for name in models:
+            potential, manifest = load_model(
+                name, dtype=_dtype(dtype), device=self.device, kernel=kernel
+            )
+            self._potentials.append(potential)
+            self.manifests.append(manifest)
+        first = self._potentials[0]
+        for potential in self._potentials[1:]:
+            if (potential.elements, potential.cutoff) != (first.elements, first.cutoff):
+                raise ModelFileError(
+                    "the members of a committee must share elements and cut-off: "
+                    f"{first.elements}, {first.cutoff} Å and "
+                    f"{potential.elements}, {potential.cutoff} Å differ"
+                )
+        self.elements = first.elements
+        self.cutoff = first.cutoff
+        self._neighbors = NeighborList(self.cutoff, skin)
+        self._numbers = np.empty(0, dtype=int)
+        self._species = np.empty(0, dtype=np.int64)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Compute the properties asked for; ASE calls this."""
+        properties = ["energy"] if properties is None else list(properties)
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # just set by ASE
+        _require_cell(self.atoms, properties)
+        edges = self._neighbors.update(self.atoms)
+        species = self._species_of(self.atoms)
+        graph = Graph.from_edges(species, edges.centre, edges.neighbour, edges.edge_vec)
+        predictions = self._predict(graph, properties)
+        self.results = _results(predictions, 0, slice(None), self.atoms)
+
+    def batch(
+        self, structures: Sequence[Atoms], properties: Sequence[str] = ("energy", "forces")
+    ) -> list[dict[str, Any]]:
+        """Evaluate many structures at once.
+
+        Parameters
+        ----------
+        structures : sequence of ase.Atoms
+        properties : sequence of str
+            Any of `implemented_properties`.
+
+        Returns
+        -------
+        list of dict
+            The results of each structure, as in ``atoms.calc.results``.
+
+        Raises
+        ------
+        StructureError
+            If a structure cannot be evaluated.
+        """
+        for name in properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"{name!r} is not among {', '.join(self.implemented_properties)}"
+                )
+        results: list[dict[str, Any]] = []
+        for chunk in _chunks(structures):
+            for atoms in chunk:
+                _require_cell(atoms, properties)
+            graphs = [Graph.from_atoms(a, self.elements, self.cutoff) for a in chunk]
+            predictions = self._predict(Graph.batch(graphs), properties)
+            stop = np.cumsum([len(a) for a in chunk])
+            results += [
+                _results(predictions, k, slice(stop[k] - len(a), stop[k]), a)
+                for k, a in enumerate(chunk)
+            ]
+        return results
+
+    def _species_of(self, atoms: Atoms) -> np.ndarray:
+        if not np.array_equal(atoms.numbers, self._numbers):
+            self._species = species_of(atoms, self.elements)
+            self._numbers = atoms.numbers.copy()
+        return self._species
+
+    def _predict(self, graph: Graph, properties: Sequence[str]) -> list[Prediction]:
+        graph = graph if self.device.type == "cpu" else graph.to(self.device)
+        # one backward pass gives all derivatives; the scatter of those not asked for is skipped
+        derivatives = bool(_DERIVATIVES & set(properties))
+        return [
+            predict(
+                potential,
+                graph,
+                forces=derivatives,
+                virial="stress" in properties,
+                virials="stresses" in properties,
+            )
+            for potential in self._potentials
+        ]
+
+
+def _results(
+    predictions: Sequence[Prediction], structure: int, rows: slice, atoms: Atoms
+) -> dict[str, Any]:
+    """Results of one structure of a batch: the mean over the members, and their spread."""
+    energy = _stack([p.energy for p in predictions])[:, structure]
+    results: dict[str, Any] = {
+        "energy": float(energy.mean()),
+        "free_energy": float(energy.mean()),
+        "energies": _stack([p.energies for p in predictions])[:, rows].mean(axis=0),
+    }
+    forces = _stack([p.forces for p in predictions])
+    if len(forces):
+        results["forces"] = forces[:, rows].mean(axis=0)
+    if len(predictions) > 1:
+        results["energy_std"] = float(energy.std(ddof=1))
+        if len(forces):
+            results["forces_std"] = forces[:, rows].std(axis=0, ddof=1)
+    virial = _stack([p.virial for p in predictions])
+    if len(virial):
+        results["stress"] = _voigt(-virial[:, structure].mean(axis=0) / atoms.cell.volume)
+    virials = _stack([p.virials for p in predictions])
+    if len(virials):
+        results["stresses"] = _voigt(-virials[:, rows].mean(axis=0) / atoms.cell.volume)
+    return results
+
+
+def _stack(values: Sequence[Tensor | None]) -> np.ndarray:
+    return np.array([v.cpu().numpy() for v in values if v is not None])
+
+
+def _voigt(stress: np.ndarray) -> np.ndarray:
+    symmetric = 0.5 * (stress + np.swapaxes(stress, -1, -2))
+    return full_3x3_to_voigt_6_stress(symmetric)
+
+
+def _require_cell(atoms: Atoms, properties: Sequence[str]) -> None:
+    if {"stress", "stresses"} & set(properties) and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise PropertyNotImplementedError(
+            "stress needs a cell that is periodic in three directions; set atoms.cell and "
+            f"atoms.pbc (here: pbc {atoms.pbc.tolist()}, {atoms.cell.rank} cell vectors)"
+        )
+
+
+def _chunks(structures: Sequence[Atoms]) -> list[list[Atoms]]:
+    chunks: list[list[Atoms]] = []
+    size = _BATCH_ATOMS
+    for atoms in structures:
+        if size + len(atoms) > _BATCH_ATOMS:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(atoms)
+        size += len(atoms)
+    return chunks
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(
+            f"device {device!r} is not understood; use 'cpu', 'cuda' or 'cuda:N'"
+            f"{did_you_mean(str(device), ['cpu', 'cuda'])}"
+        ) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device {str(device)!r}: this torch ({torch.__version__}) sees no GPU; use 'cpu', or "
+            "install a CUDA build of torch"
+        )
+    return chosen
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if dtype is None or dtype in _DTYPES.values():
+        return dtype  # type: ignore[return-value]
+    if isinstance(dtype, str) and dtype in _DTYPES:
+        return _DTYPES[dtype]
+    raise ConfigError(
+        f"dtype {dtype!r} is neither float32 nor float64{did_you_mean(str(dtype), _DTYPES)}"
+    )
