@@ -111,6 +111,7 @@ def compile_library(library: Library, notify: Callable[[str], None] | None = Non
     target = library_path(library)
     if target.is_file():
         return target
+    find_compiler()  # without one, say only that, and announce nothing
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.parent / "lock"):
         if target.is_file():  # another process was faster
