@@ -125,6 +125,9 @@ class TPaiNNCalculator(Calculator):
         edges = self._neighbors.update(self.atoms)
         species = self._species_of(self.atoms)
         graph = Graph.from_edges(species, edges.centre, edges.neighbour, edges.edge_vec)
+        if _DERIVATIVES & set(properties) and _has_volume(self.atoms):
+            # costs next to nothing beside the forces, and NPT asks for both in turn
+            properties.append("stress")
         predictions = self._predict(graph, properties)
         self.results = _results(predictions, 0, slice(None), self.atoms)
 
@@ -224,8 +227,12 @@ def _voigt(stress: np.ndarray) -> np.ndarray:
     return full_3x3_to_voigt_6_stress(symmetric)
 
 
+def _has_volume(atoms: Atoms) -> bool:
+    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+
+
 def _require_cell(atoms: Atoms, properties: Sequence[str]) -> None:
-    if {"stress", "stresses"} & set(properties) and not (atoms.pbc.all() and atoms.cell.rank == 3):
+    if {"stress", "stresses"} & set(properties) and not _has_volume(atoms):
         raise PropertyNotImplementedError(
             "stress needs a cell that is periodic in three directions; set atoms.cell and "
             f"atoms.pbc (here: pbc {atoms.pbc.tolist()}, {atoms.cell.rank} cell vectors)"

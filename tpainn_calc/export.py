@@ -89,7 +89,8 @@ def _compare(
     graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff)
     expected = predict(potential, graph)
     got = predict(exported, graph)  # type: ignore[arg-type]  # same call signature
-    assert expected.forces is not None and got.forces is not None  # asked for
+    assert expected.forces is not None  # asked for: for the type checker
+    assert got.forces is not None
     worst = max(
         float((expected.energies - got.energies).abs().max()),
         float((expected.forces - got.forces).abs().max()),

@@ -210,13 +210,15 @@ def predict(
     if forces:
         zero = gradient.new_zeros(graph.n_atoms, 3)
         f = zero.index_add(0, graph.centre, gradient).index_add(0, graph.neighbour, -gradient)
-    if virial or virials:
-        per_edge = -edge_vec.unsqueeze(2) * gradient.unsqueeze(1)
-        if virials:
-            zero = per_edge.new_zeros(graph.n_atoms, 3, 3)
-            w_atoms = zero.index_add(0, graph.centre, 0.5 * per_edge)
-            w_atoms = w_atoms.index_add(0, graph.neighbour, 0.5 * per_edge)
-        if virial:
-            zero = per_edge.new_zeros(graph.n_structures, 3, 3)
-            w = zero.index_add(0, graph.structure[graph.centre], per_edge)
+    vectors = edge_vec.detach()
+    if virial and graph.n_structures == 1:
+        w = -(vectors.t() @ gradient).unsqueeze(0)
+    elif virial:
+        per_edge = -vectors.unsqueeze(2) * gradient.unsqueeze(1)
+        zero = per_edge.new_zeros(graph.n_structures, 3, 3)
+        w = zero.index_add(0, graph.structure[graph.centre], per_edge)
+    if virials:
+        share = -0.5 * vectors.unsqueeze(2) * gradient.unsqueeze(1)
+        zero = share.new_zeros(graph.n_atoms, 3, 3)
+        w_atoms = zero.index_add(0, graph.centre, share).index_add(0, graph.neighbour, share)
     return Prediction(energy, energies, f, w, w_atoms)

@@ -121,7 +121,8 @@ def evaluate(
     for k in range(len(data)):
         batch = data[k].to(device)
         p = predict(potential, batch.graph, forces=True, virial=True)
-        assert p.forces is not None and p.virial is not None  # asked for: for the type checker
+        assert p.forces is not None  # asked for: for the type checker
+        assert p.virial is not None
         n = batch.graph.n_atoms
         rows["e0"].append(batch.energy.cpu().numpy() / n)
         rows["e"].append(p.energy.cpu().numpy() / n)

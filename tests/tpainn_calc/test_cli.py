@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, save_model
+from tpainn_calc.cli import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    hyperparameters = Hyperparameters(("O", "H"), n_features=16, n_blocks=2, cutoff=4.0)
+    save_model(path, Potential(hyperparameters), level_of_theory="random weights")
+    return str(path)
+
+
+@pytest.fixture
+def structure(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    atoms = Atoms("OHH" * 10, positions=rng.uniform(0, 8, (30, 3)), cell=[8.0] * 3, pbc=True)
+    path = tmp_path / "box.extxyz"
+    ase.io.write(path, atoms)
+    return path
+
+
+def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", model]) == 0
+    printed = capsys.readouterr().out
+    assert "random weights" in printed
+    assert "F = 16, 2 blocks" in printed
+    assert main(["info"]) == 0
+    assert "shipped potentials" in capsys.readouterr().out
+
+
+def test_evaluate_writes_what_the_calculator_gives(
+    model: str, structure: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.extxyz"
+    assert main(["evaluate", model, str(structure), "-o", str(output)]) == 0
+    written = ase.io.read(output)
+    atoms = ase.io.read(structure)
+    atoms.calc = TPaiNNCalculator(model)
+    np.testing.assert_allclose(written.get_forces(), atoms.get_forces(), atol=1e-5)
+    np.testing.assert_allclose(written.get_stress(), atoms.get_stress(), atol=1e-7)
+    capsys.readouterr()
+    assert main(["evaluate", model, str(output)]) == 0  # labelled by itself: no error
+    assert "energy MAE 0.000 meV/atom" in capsys.readouterr().out
+
+
+def test_export_and_check(
+    model: str, structure: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", model, str(tmp_path / "m.pt"), "--dtype", "float64"]) == 0
+    assert "elements O H, float64" in capsys.readouterr().out
+    assert main(["check", model]) == 0
+    printed = capsys.readouterr().out
+    assert "all agree" in printed
+    assert "exported" in printed
+
+
+def test_observe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    positions = rng.uniform(0, 10, (96, 3))
+    for _ in range(80):
+        positions = positions + rng.normal(0, 0.1, positions.shape)
+        frames.append(Atoms("OHH" * 32, positions=positions, cell=[10.0] * 3, pbc=True))
+    path = tmp_path / "walk.extxyz"
+    ase.io.write(path, frames)
+    output = tmp_path / "out"
+    assert main(["observe", str(path), "--interval", "10", "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "density 0.957" in printed  # 32 waters in 1000 Å3
+    assert "diffusion of O" in printed
+    for name in ("density.png", "g_OO.png", "g_OO.csv", "msd.png"):
+        assert (output / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "watre"], "no model file 'watre'"),
+        (["evaluate", "MODEL", "absent.xyz"], "no structure file absent.xyz"),
+        (["evaluate", "MODEL", "README"], "not a structure that ASE can read"),
+        (["observe", "absent.dump"], "does not exist"),
+        (["export", "absent.safetensors", "x.pt"], "no model file"),
+    ],
+)
+def test_mistakes_exit_with_code_2(
+    model: str,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("README").write_text("not a structure\n")
+    assert main([model if a == "MODEL" else a for a in arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert len(error.splitlines()) == 1
