@@ -289,6 +289,7 @@ class ATBagging(BaseEstimator):
         cost: ArrayLike | None = None,
         budget: float | None = None,
         quality: ArrayLike | None = None,
+        random_state: int | None = None,
     ) -> Selection:
         """Choose `n` rows.
 
@@ -308,6 +309,8 @@ class ATBagging(BaseEstimator):
             labelling order, and its probabilities are then not those of the cut set.
         quality : array (n_pool,), optional
             Replaces the committee's quality (1 everywhere: diversity alone).
+        random_state : int, optional
+            Seed of this draw alone; default: that of the estimator.
 
         Returns
         -------
@@ -333,7 +336,8 @@ class ATBagging(BaseEstimator):
             if price is not None:
                 weighted = divide_by_cost(weighted, price, self.cost_exponent)
             kernel = LowRankKernel(rows, self.features_, weighted, transform)
-            rng = np.random.default_rng([*self._entropy, 4])
+            entropy = self._entropy if random_state is None else (int(random_state),)
+            rng = np.random.default_rng([*entropy, 4])
             draw = draw_kdpp(kernel, n, rng, price, budget)
         else:
             kernel = LowRankKernel(rows, self.features_, weighted, transform)

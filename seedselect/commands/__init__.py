@@ -1,0 +1,1 @@
+"""The subcommands of `seedselect`, one per file."""

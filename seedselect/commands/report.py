@@ -1,0 +1,34 @@
+"""`seedselect report`: figures and numbers about a campaign."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seedselect.campaign import Campaign
+from seedselect.commands.status import summary
+from seedselect.lock import CampaignLock
+from seedselect.report import write_report
+
+HELP = "draw where the chosen points lie and what they are worth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("campaign", type=Path)
+
+
+def run(args: argparse.Namespace) -> str:
+    """Run the command; return what to print."""
+    with CampaignLock(args.campaign):
+        campaign = Campaign.open(args.campaign)
+        numbers = write_report(campaign, campaign.load_inputs())
+    lines = [summary(campaign)]
+    for name, value in numbers["coverage"].items():
+        lines.append(
+            f"  coverage, {name}: mean distance {value['mean']:.3f}, 95 % {value['p95']:.3f}"
+        )
+    for number, value in numbers["information_per_label_nats"].items():
+        lines.append(f"  round {number}: {value:.2f} nats expected per label")
+    lines.append(f"wrote {args.campaign / 'report.png'} and report.json")
+    return "\n".join(lines)

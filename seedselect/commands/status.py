@@ -1,0 +1,56 @@
+"""`seedselect status`: what is done and what is not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from seedselect.campaign import Campaign
+
+HELP = "say what is labelled, pending and failed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("campaign", type=Path)
+    parser.add_argument("--pending", action="store_true", help="list what is still to be labelled")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def summary(campaign: Campaign) -> str:
+    """Return a few lines about a campaign."""
+    states = campaign.states()
+    manifest = campaign.manifest
+    last = manifest.rounds[-1]
+    count = {s: sum(v == s for v in states.values()) for s in ("done", "pending", "failed")}
+    pool = manifest.inputs.get("pool", manifest.inputs["source"])
+    lines = [
+        f"{campaign.directory}: {len(states)} of {pool.rows} {_noun(manifest.kind)} chosen in "
+        f"{len(manifest.rounds)} round(s); {count['done']} done, {count['pending']} pending, "
+        f"{count['failed']} failed",
+        f"  {manifest.duplicates_dropped} duplicates or correlated neighbours were dropped first",
+        f"  reliability of the score {last.reliability:.2f}"
+        + ("" if last.rank is None else f", numerical rank {last.rank}"),
+    ]
+    return "\n".join(lines)
+
+
+def _noun(kind: str) -> str:
+    return "frames" if kind == "frames" else "rows"
+
+
+def run(args: argparse.Namespace) -> str:
+    """Run the command; return what to print."""
+    campaign = Campaign.open(args.campaign)
+    states = campaign.states()
+    if args.json:
+        entries = [e.model_dump() | {"state": states[e.key]} for e in campaign.manifest.entries]
+        rounds = [r.model_dump() for r in campaign.manifest.rounds]
+        return json.dumps({"rounds": rounds, "entries": entries}, indent=1)
+    if args.pending:
+        waiting = [e for e in campaign.manifest.entries if states[e.key] == "pending"]
+        return "\n".join(
+            f"{e.key} round {e.round} order {e.order} row {e.pool_row}" for e in waiting
+        )
+    return summary(campaign)
