@@ -90,9 +90,11 @@ class LocalInvariants:
         parts = [summed]
         upper = np.triu_indices(s)
         for harmonics in (direction, _quadrupole(direction)):
-            product = (weight[:, :, None] * harmonics[:, None, :]).reshape(len(weight), -1)
+            size = harmonics.shape[1]
+            product = weight[:, :, None] * harmonics[:, None, :]
+            product = product.reshape(len(weight), self.n_angular * size)
             moment = _sum_into(slot[near], n * s, product)
-            moment = moment.reshape(n, s, self.n_angular, -1)
+            moment = moment.reshape(n, s, self.n_angular, size)
             spectrum = np.einsum("aslm,atlm->astl", moment, moment)
             parts.append(spectrum[:, upper[0], upper[1]].reshape(n, -1))
         return np.hstack(parts)

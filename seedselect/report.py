@@ -41,7 +41,7 @@ def summarise(campaign: Campaign, inputs: Inputs) -> tuple[dict[str, Any], dict[
     centre = cloud[[int(np.argmin((cloud**2).sum(axis=1)))]]
     states = campaign.states()
     done = np.array([states[e.key] == "done" for e in entries])
-    stages = {"nothing": centre, "all chosen": points}
+    stages = {"one typical row": centre, "all chosen": points}
     if done.any():
         stages["labelled"] = points[done]
     if rounds.max() > 1:
@@ -112,7 +112,7 @@ def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target:
     where.set(xlabel="first component", ylabel="second component", title="where the points lie")
     where.legend(frameon=False, fontsize=8)
     if len(arrays.get("energy pool", [])) and len(arrays["energy chosen"]):
-        edges = np.histogram_bin_edges(arrays["energy pool"], bins=40)
+        edges = np.histogram_bin_edges(arrays["energy pool"], bins=25)
         energy.hist(arrays["energy pool"], edges, density=True, color="0.75", label="pool")
         energy.hist(
             arrays["energy chosen"], edges, density=True, histtype="step", lw=1.5, label="chosen"
@@ -120,6 +120,7 @@ def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target:
         energy.legend(frameon=False, fontsize=8)
     else:
         energy.text(0.5, 0.5, "the pool has no labels", ha="center", transform=energy.transAxes)
+    energy.locator_params(axis="x", nbins=5)
     energy.set(xlabel=target, ylabel="density", title="what they are")
     for name, values in arrays.items():
         if name.startswith("coverage "):

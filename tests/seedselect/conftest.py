@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
+
+from seedselect.frame import Frame
 
 
 def enumerate_kdpp(rows: np.ndarray, k: int) -> dict[tuple[int, ...], float]:
@@ -62,3 +65,53 @@ def regression():
     X = rng.normal(size=(400, 5))
     y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=400)
     return X, y
+
+
+def water_frame(rng: np.random.Generator, molecules: int = 6, box: float = 6.5) -> Frame:
+    """Return a few water molecules on a jittered grid in a periodic box, with labels."""
+    grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    positions, numbers = [], []
+    for site in grid[:molecules]:
+        oxygen = (site + 0.25) * box / 2 + 0.3 * rng.normal(size=3)
+        axis = rng.normal(size=3)
+        axis /= np.linalg.norm(axis)
+        other = np.cross(axis, rng.normal(size=3))
+        other /= np.linalg.norm(other)
+        half = np.deg2rad(52.0 + 3 * rng.normal())
+        length = 0.98 + 0.03 * rng.normal(size=2)
+        for sign, r in zip((1, -1), length, strict=True):
+            positions.append(oxygen + r * (np.cos(half) * axis + sign * np.sin(half) * other))
+            numbers.append(1)
+        positions.append(oxygen)
+        numbers.append(8)
+    frame = Frame(np.array(numbers), np.array(positions), np.eye(3) * box, np.ones(3, dtype=bool))
+    return replace(
+        frame,
+        energy=float(-10.0 * molecules + rng.normal()),
+        forces=rng.normal(size=(3 * molecules, 3)),
+    )
+
+
+def water_frames(count: int, seed: int = 0) -> list[Frame]:
+    """Return independent frames."""
+    rng = np.random.default_rng(seed)
+    return [water_frame(rng) for _ in range(count)]
+
+
+def rotated(frame: Frame, rng: np.random.Generator) -> Frame:
+    """Return the frame turned at random, cell and all."""
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return replace(frame, positions=frame.positions @ q.T, cell=frame.cell @ q.T)
+
+
+@pytest.fixture
+def make_frames():
+    """Return the builder of independent water frames."""
+    return water_frames
+
+
+@pytest.fixture
+def rotate():
+    """Return the function that turns a frame at random."""
+    return rotated
