@@ -38,6 +38,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("input", type=Path, metavar="INPUT")
     run.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI ranks (default 1)")
     run.set_defaults(function=_run)
+
+    parity = commands.add_parser(
+        "parity",
+        help="compare ASE, the exported model and LAMMPS in every mode on a structure",
+        description="Exit code 0 if all agree, 1 if not.",
+    )
+    parity.add_argument("model", metavar="MODEL", help="model file, shipped potential, or .pt")
+    parity.add_argument("structure", metavar="STRUCTURE", help="any file that ASE reads")
+    parity.add_argument("--float32", action="store_true", help="network in float32")
+    parity.set_defaults(function=_parity)
     return parser
 
 
@@ -58,6 +68,15 @@ def _run(options: argparse.Namespace) -> int:
     from lammps_plugin.run import run_lammps
 
     return run_lammps(options.input, options.rest, options.ranks)
+
+
+def _parity(options: argparse.Namespace) -> int:
+    import torch
+
+    from lammps_plugin.parity import report
+
+    dtype = torch.float32 if options.float32 else torch.float64
+    return report(options.model, options.structure, dtype)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def single_point(
     prism = _prism(atoms)
     with tempfile.TemporaryDirectory(prefix="tpainn-") as name:
         folder = Path(name)
-        (folder / "data").write_text(_data_file(atoms, prism, elements))
+        write_data(folder / "data", atoms, elements)
         text = _input_file(atoms, [str(Path(p).resolve()) for p in paths], elements, setup)
         (folder / "in").write_text(text)
         log = run_input(folder / "in", setup.ranks)
@@ -145,11 +145,24 @@ def run_input(path: Path, ranks: int = 1, timeout: float = 600.0) -> str:
     return output
 
 
+def write_data(path: Path, atoms: Atoms, elements: Sequence[str]) -> None:
+    """Write a LAMMPS data file (``atom_style atomic``) with one atom type per element.
+
+    Raises
+    ------
+    StructureError
+        If an element has no atom type, or the structure has mixed periodicity.
+    """
+    path.write_text(_data_file(atoms, _prism(atoms), elements))
+
+
 def _prism(atoms: Atoms) -> Prism:
     if atoms.pbc.all():
         return Prism(np.asarray(atoms.cell))
     if atoms.pbc.any():
-        raise StructureError("LAMMPS check: the structure must be periodic in all directions or none")
+        raise StructureError(
+            "LAMMPS check: the structure must be periodic in all directions or none"
+        )
     return Prism(np.diag(np.ptp(atoms.positions, axis=0) + 10.0))
 
 
@@ -158,7 +171,9 @@ def _data_file(atoms: Atoms, prism: Prism, elements: Sequence[str]) -> str:
     origin = np.zeros(3) if atoms.pbc.all() else atoms.positions.min(axis=0) - 5.0
     positions = prism.vector_to_lammps(atoms.positions - origin)
     lines = ["T-PaiNN", "", f"{len(atoms)} atoms", f"{len(elements)} atom types", ""]
-    lines += [f"0 {side:.17g} {axis}lo {axis}hi" for axis, side in zip("xyz", (lx, ly, lz), strict=True)]
+    lines += [
+        f"0 {side:.17g} {axis}lo {axis}hi" for axis, side in zip("xyz", (lx, ly, lz), strict=True)
+    ]
     if max(abs(xy), abs(xz), abs(yz)) > 1e-12:
         lines.append(f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz")
     lines += ["", "Masses", ""]
@@ -169,9 +184,7 @@ def _data_file(atoms: Atoms, prism: Prism, elements: Sequence[str]) -> str:
     for k, (symbol, r) in enumerate(zip(atoms.get_chemical_symbols(), positions, strict=True)):
         if symbol not in elements:
             raise StructureError(f"element {symbol} of the structure has no atom type: {elements}")
-        lines.append(
-            f"{k + 1} {elements.index(symbol) + 1} {r[0]:.17g} {r[1]:.17g} {r[2]:.17g}"
-        )
+        lines.append(f"{k + 1} {elements.index(symbol) + 1} {r[0]:.17g} {r[1]:.17g} {r[2]:.17g}")
     return "\n".join(lines) + "\n"
 
 

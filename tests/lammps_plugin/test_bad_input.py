@@ -73,23 +73,32 @@ def test_model_file_instead_of_export(box, model_file, deployed):
     message = complaint(box, deployed, pair=pair_coeff(f"{model_file} H O"))
     assert f"write one with: tpainn export {model_file} random.pt" in message
     message = complaint(box, deployed, pair=pair_coeff("water H O"))
-    assert '"water" is not an exported model (.pt); write one with: tpainn export water water.pt' in message
+    assert (
+        '"water" is not an exported model (.pt); write one with: tpainn export water water.pt'
+        in message
+    )
 
 
 @pytest.mark.parametrize("elements", ["O", "O H H", ""])
 def test_wrong_number_of_elements(box, deployed, elements):
     message = complaint(box, deployed, pair=pair_coeff(f"{deployed} {elements}"))
-    assert f"there are 2 atom types, so 2 element names must follow the model file, not {len(elements.split())}" in message
+    assert "there are 2 atom types, so 2 element names must follow the model file" in message
+    assert f"file, not {len(elements.split())}" in message
 
 
 def test_unknown_element(box, deployed):
     message = complaint(box, deployed, pair=pair_coeff(f"{deployed} h O"))
-    assert 'does not know the element "h" of atom type 1 (did you mean "H"?); it knows O, H' in message
+    assert (
+        'does not know the element "h" of atom type 1 (did you mean "H"?); it knows O, H' in message
+    )
 
 
 def test_null_alone(box, deployed):
     message = complaint(box, deployed, pair=pair_coeff(f"{deployed} NULL O"))
-    assert "NULL for atom type 1: these atoms would feel no force; NULL is for pair_style hybrid" in message
+    assert (
+        "NULL for atom type 1: these atoms would feel no force; NULL is for pair_style hybrid"
+        in message
+    )
 
 
 def test_everything_null(box, deployed):
@@ -159,8 +168,6 @@ def test_explosion_ends_in_an_error(box, deployed, ranks):
     ]
     message = complaint(box, deployed, pair=pair, ranks=ranks)
     assert "ERROR" in message
-
-
 
 
 def rewrite(source, target, ending: str, change) -> None:

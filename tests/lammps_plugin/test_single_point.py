@@ -47,9 +47,7 @@ def test_molecule_without_periodicity(box, deployed, reference):
 
 @pytest.mark.parametrize("elements", [("O", "H"), ("H", "O"), ("H", "O", "H")])
 def test_types_in_any_order(box, deployed, reference, elements):
-    assert_same(
-        single_point(box, deployed, Setup(elements=elements)), reference(box), box
-    )
+    assert_same(single_point(box, deployed, Setup(elements=elements)), reference(box), box)
 
 
 def test_atoms_of_one_element_only(box, deployed, reference):
