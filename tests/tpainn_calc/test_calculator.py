@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import ase.calculators.calculator
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -150,6 +154,75 @@ def test_runs_with_ase(models: list[Path], water: Atoms) -> None:
     assert copy.deepcopy(water.calc).get_potential_energy(water) == pytest.approx(
         water.get_potential_energy()
     )
+
+
+def test_only_what_matters_counts_as_a_change(models: list[Path], water: Atoms) -> None:
+    calculator = TPaiNNCalculator(models[0])
+    assert calculator.check_state(water) == ase.calculators.calculator.all_changes
+    water.calc = calculator
+    energy = water.get_potential_energy()
+    assert calculator.check_state(water) == []
+    water.set_initial_charges(np.ones(len(water)))
+    assert calculator.check_state(water) == []
+    water.positions[0, 0] += 1e-15 * abs(water.positions[0, 0]) + 1e-15
+    assert calculator.check_state(water) == ["positions"]
+    water.set_cell(water.cell * 1.01)
+    water.pbc = [True, True, False]
+    assert set(calculator.check_state(water)) == {"positions", "cell", "pbc"}
+    assert water.get_potential_energy() != energy
+    assert set(calculator.check_state(water[:3])) >= {"positions", "numbers"}
+
+
+def test_unpickles_in_another_process(models: list[Path], water: Atoms, tmp_path: Path) -> None:
+    water.calc = TPaiNNCalculator(models[:2])
+    expected = water.get_potential_energy()
+    stored = tmp_path / "atoms.pickle"
+    calculator = water.calc
+    water.calc = None
+    stored.write_bytes(pickle.dumps((water, calculator)))
+    code = (
+        "import pickle, sys; atoms, calculator = pickle.load(open(sys.argv[1], 'rb')); "
+        "atoms.rattle(1e-12); print(calculator.get_potential_energy(atoms))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(stored)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) == pytest.approx(expected, abs=1e-8)
+
+
+def test_ase_writes_and_exports_results(models: list[Path], water: Atoms, tmp_path: Path) -> None:
+    water.calc = TPaiNNCalculator(models)
+    exported = water.calc.calculate_properties(water, ["energy", "forces", "stress"])
+    assert exported["energy"] == water.calc.results["energy"]
+    assert "energy_std" in water.calc.results
+    for name in ("water.extxyz", "water.traj"):
+        ase.io.write(tmp_path / name, water)
+        again = ase.io.read(tmp_path / name)
+        np.testing.assert_allclose(again.get_forces(), water.get_forces(), atol=1e-6)
+        np.testing.assert_allclose(again.get_stress(), water.get_stress(), atol=1e-6)
+
+
+def test_errors_of_a_batch_name_the_structure(models: list[Path], water: Atoms) -> None:
+    broken = water.copy()
+    broken.positions[3] = np.nan
+    with pytest.raises(StructureError, match=r"^structure 2: atom 3 has a position"):
+        TPaiNNCalculator(models[0]).batch([water, water, broken])
+
+
+def test_batches_are_cut_to_size(
+    models: list[Path], water: Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = TPaiNNCalculator(models[0])
+    frames = [water[: 3 * k] for k in (1, 5, 8, 2, 8, 1)]
+    whole = calculator.batch(frames)
+    monkeypatch.setattr("tpainn_calc.calculator._BATCH_ATOMS", 20)  # two frames are larger
+    cut = calculator.batch(frames)
+    assert [len(r["forces"]) for r in cut] == [len(a) for a in frames]
+    for a, b in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(a["forces"], b["forces"], atol=1e-9)
 
 
 def test_dtype_is_chosen_by_name_or_type(models: list[Path], water: Atoms) -> None:
