@@ -218,7 +218,8 @@ def test_batches_are_cut_to_size(
     calculator = TPaiNNCalculator(models[0])
     frames = [water[: 3 * k] for k in (1, 5, 8, 2, 8, 1)]
     whole = calculator.batch(frames)
-    monkeypatch.setattr("tpainn_calc.calculator._BATCH_ATOMS", 20)  # two frames are larger
+    limit = {True: 20, False: 20}  # two frames are larger
+    monkeypatch.setattr("tpainn_calc.calculator._BATCH_ATOMS", limit)
     cut = calculator.batch(frames)
     assert [len(r["forces"]) for r in cut] == [len(a) for a in frames]
     for a, b in zip(whole, cut, strict=True):
