@@ -108,19 +108,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from tpainn_calc.calculator import TPaiNNCalculator
 
     frames = _read(arguments.structures)
-    calculator = TPaiNNCalculator(arguments.model)
-    energy_errors, force_errors = [], []
+    calculator = TPaiNNCalculator(arguments.model, skin=0.0)
+    energy_errors, force_errors, stress_errors = [], [], []
     for index, atoms in enumerate(frames):
         labels = dict(atoms.calc.results) if atoms.calc is not None else {}
         bulk = atoms.pbc.all() and atoms.cell.rank == 3
         properties = ["energy", "forces", *(["stress"] if bulk else [])]
-        (result,) = calculator.batch([atoms], properties)
+        try:
+            calculator.calculate(atoms, properties)
+        except StructureError as error:
+            raise StructureError(f"{arguments.structures}, frame {index}: {error}") from None
+        result = calculator.results
         largest = np.linalg.norm(result["forces"], axis=1).max()
         print(f"frame {index}: energy {result['energy']:.6f} eV, largest force {largest:.4f} eV/Å")
         if "energy" in labels:
             energy_errors.append(abs(result["energy"] - labels["energy"]) / len(atoms))
         if "forces" in labels:
             force_errors.append(np.abs(result["forces"] - labels["forces"]).mean())
+        if "stress" in labels and bulk:
+            stress_errors.append(np.abs(result["stress"] - labels["stress"]).mean())
         atoms.calc = SinglePointCalculator(
             atoms, **{k: v for k, v in result.items() if k in ("energy", "forces", "stress")}
         )
@@ -128,6 +134,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(f"energy MAE {1000 * np.mean(energy_errors):.3f} meV/atom")
     if force_errors:
         print(f"force MAE {1000 * np.mean(force_errors):.2f} meV/Å")
+    if stress_errors:
+        print(f"stress MAE {1000 * np.mean(stress_errors):.3f} meV/Å³")
     if arguments.output:
         ase.io.write(arguments.output, frames, format="extxyz")
         print(arguments.output)

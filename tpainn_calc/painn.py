@@ -30,7 +30,7 @@ class Edges(NamedTuple):
     edge_vec: Tensor
     n_centre: int
     # fused kernel: compressed indices, see ops/message.cpp
-    index: list[Tensor]
+    compressed: list[Tensor]
     # plain path: geometry in the network's dtype
     unit: Tensor
     basis: Tensor
@@ -43,6 +43,7 @@ class Message(nn.Module):
     fused: Final[bool]
     first: Final[bool]
     cutoff: Final[float]
+    table: Tensor
 
     def __init__(
         self, n_features: int, basis: RadialBasis, first: bool, fused: bool, n_knots: int
@@ -66,7 +67,7 @@ class Message(nn.Module):
             # in the first block all v are zero: the operator skips them
             neighbour_v = None if self.first else v
             return torch.ops.tpainn.message(
-                x, neighbour_v, edges.edge_vec, table, self.cutoff, edges.index
+                x, neighbour_v, edges.edge_vec, table, self.cutoff, edges.compressed
             )
         filtered = x.index_select(0, edges.neighbour) * self.filter(edges.basis, edges.envelope)
         a, b, c = filtered.chunk(3, dim=1)
@@ -181,22 +182,26 @@ class PaiNN(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for block in self.blocks:
+        for block in self._typed_blocks():
             for half in block.update.mix.weight.data.chunk(2, dim=0):  # U and V one by one
                 nn.init.xavier_uniform_(half)
+
+    @torch.jit.unused
+    def _typed_blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     @torch.jit.unused
     def tabulate(self) -> None:
         """Fix the filter tables: for inference, when the weights change no more."""
         with torch.no_grad():
-            for block in self.blocks:
+            for block in self._typed_blocks():
                 block.message.table = block.message.filter.make_table().contiguous()
 
     @torch.jit.unused
     def train(self, mode: bool = True) -> "PaiNN":
         """Set training mode; drops fixed filter tables, since weights may now change."""
         if mode:
-            for block in self.blocks:
+            for block in self._typed_blocks():
                 block.message.table = torch.empty(0)
         super().train(mode)
         return self

@@ -67,6 +67,8 @@ class Potential(nn.Module):
     """
 
     cutoff: Final[float]
+    scale: Tensor
+    reference_energies: Tensor
     # TorchScript reads this name: the properties below are for Python only
     __jit_unused_properties__ = ["dtype", "elements"]  # noqa: RUF012
 

@@ -74,6 +74,7 @@ class RadialBasis(nn.Module):
     cutoff: Final[float]
     basis: Final[str]
     envelope: Final[str]
+    constants: Tensor
 
     def __init__(
         self, n_basis: int, cutoff: float, basis: str = "bessel", envelope: str = "polynomial"
@@ -138,6 +139,8 @@ class RadialFilter(nn.Module):
         Intervals of the table that :meth:`make_table` makes; 512 keep the error of the published
         basis under 1e-6 of its amplitude and the table of F = 64 within a core's own cache.
     """
+
+    knots: Tensor
 
     def __init__(self, basis: RadialBasis, n_out: int, n_knots: int = 512) -> None:
         super().__init__()

@@ -209,7 +209,7 @@ def _parse(path: Path) -> list[Atoms]:
         raise DataError(f"{path} is not readable extended XYZ: {error}") from None
     if not frames:
         raise DataError(f"{path} holds no frames")
-    return frames
+    return list(frames)
 
 
 def _has_label(atoms: Atoms, label: str) -> bool:
@@ -242,7 +242,7 @@ def shortest_distances(graphs: Iterator[Graph], elements: Sequence[str]) -> dict
         pair = (graph.species[graph.centre] * n + graph.species[graph.neighbour]).numpy()
         smallest = np.full(n * n, np.inf)
         np.minimum.at(smallest, pair, r)
-        for k in np.flatnonzero(np.isfinite(smallest)):
+        for k in np.flatnonzero(np.isfinite(smallest)).tolist():
             key = "-".join(sorted((elements[k // n], elements[k % n])))
             best[key] = round(min(float(smallest[k]), best.get(key, np.inf)), 4)
     return best

@@ -123,10 +123,9 @@ def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool
     module = PotentialModule(potential, config.loss, config.optimizer)
     train_loader, validation_loader = _loaders(config, data, potential)
     with _quiet_lightning():
-        trainer = _make_trainer(config, output, progress)
         sampler = train_loader.sampler
         assert isinstance(sampler, StreamSampler)  # made just above: for the type checker
-        trainer.callbacks.append(RoundOfStep(sampler, config.optimizer.validate_every))
+        trainer = _make_trainer(config, output, sampler, progress)
         trainer.fit(
             module,
             train_loader,
@@ -224,7 +223,9 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _make_trainer(config: TrainingConfig, output: Path, progress: bool) -> lightning.Trainer:
+def _make_trainer(
+    config: TrainingConfig, output: Path, sampler: StreamSampler, progress: bool
+) -> lightning.Trainer:
     o = config.optimizer
     checkpoint = ModelCheckpoint(
         dirpath=output / "checkpoints",
@@ -233,7 +234,11 @@ def _make_trainer(config: TrainingConfig, output: Path, progress: bool) -> light
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [checkpoint, MetricsFile(output / "metrics.csv")]
+    callbacks: list[Callback] = [
+        checkpoint,
+        MetricsFile(output / "metrics.csv"),
+        RoundOfStep(sampler, o.validate_every),
+    ]
     if o.ema_decay > 0:
         callbacks.append(EMAWeightAveraging(decay=o.ema_decay, use_buffers=False))
     if o.early_stopping:
