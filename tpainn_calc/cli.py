@@ -92,7 +92,8 @@ def _info(arguments: argparse.Namespace) -> int:
         "golden values": "reproduced",  # load_model has just computed them
     }
     for name, value in rows.items():
-        print(f"{name:20s} {value}")
+        if value:
+            print(f"{name:20s} {value}")
     return 0
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from ase import Atoms
 
@@ -51,7 +53,10 @@ def test_evaluate_writes_what_the_calculator_gives(
     np.testing.assert_allclose(written.get_stress(), atoms.get_stress(), atol=1e-7)
     capsys.readouterr()
     assert main(["evaluate", model, str(output)]) == 0  # labelled by itself: no error
-    assert "energy MAE 0.000 meV/atom" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "energy MAE 0.000 meV/atom" in printed
+    assert "force MAE 0.00 meV/Å" in printed
+    assert "stress MAE 0.000 meV/Å³" in printed
 
 
 def test_export_and_check(
@@ -81,6 +86,79 @@ def test_observe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "diffusion of O" in printed
     for name in ("density.png", "g_OO.png", "g_OO.csv", "msd.png"):
         assert (output / name).is_file()
+
+
+def test_evaluate_names_the_bad_frame(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Atoms("OH", positions=[[0, 0, 0], [0, 0, d]]) for d in (1.0, 1.1, np.nan)]
+    path = tmp_path / "frames.extxyz"
+    ase.io.write(path, frames)
+    assert main(["evaluate", model, str(path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert f"{path}, frame 2: atom 1 has a position that is not finite" in error
+    assert len(error.splitlines()) == 1
+
+
+def damaged(kind: str, source: str, target: Path) -> Path:
+    """A model file with something wrong."""
+    data = Path(source).read_bytes()
+    if kind == "truncated":
+        target.write_bytes(data[: len(data) // 2])
+    elif kind == "empty":
+        target.write_bytes(b"")
+    elif kind == "not safetensors":
+        target.write_bytes(b"PK" + bytes(range(256)) * 40)
+    elif kind == "foreign":
+        target.write_bytes(safetensors.torch.save({"weight": torch.ones(3)}, {"format": "pt"}))
+    else:
+        with safetensors.safe_open(source, framework="pt") as file:
+            manifest = json.loads(file.metadata()["tpainn"])
+        tensors = safetensors.torch.load(data)
+        if kind == "newer schema":
+            manifest = {"schema_version": 99}
+        elif kind == "golden values":
+            manifest["golden"]["energy"] += 1.0
+        elif kind == "weights":
+            tensors["network.embedding.weight"][0] *= -1.0
+        elif kind == "unknown entry":
+            manifest["colour"] = "blue"
+        target.write_bytes(safetensors.torch.save(tensors, {"tpainn": json.dumps(manifest)}))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", "may be truncated"),
+        ("empty", "may be truncated"),
+        ("not safetensors", "not a readable model file"),
+        ("foreign", "not of T-PaiNN"),
+        ("newer schema", "schema 99, newer than"),
+        ("golden values", "does not reproduce its golden values"),
+        ("weights", "does not reproduce its golden values"),
+        ("unknown entry", "manifest entry 'colour'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["info", "evaluate", "export", "check"])
+def test_bad_model_files_exit_with_code_2(
+    command: str,
+    kind: str,
+    message: str,
+    model: str,
+    structure: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = str(damaged(kind, model, tmp_path / "bad.safetensors"))
+    output = tmp_path / "bad.pt"
+    more = {"evaluate": [str(structure)], "export": [str(output)]}.get(command, [])
+    assert main([command, path, *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "bad.safetensors" in error
+    assert len(error.splitlines()) == 1
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
