@@ -188,6 +188,12 @@ def _dpp(kernel: str, score: str | None, temper: float = 1.0, density: float = 0
     return choose
 
 
+def _inverse(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    """Prefer rows on which the members agree: the score turned upside down."""
+    quality = 1.0 / np.maximum(shape_quality(c.score, temper=0.5), 0.05)
+    return _kdpp(c.phi, quality / quality.max(), n, rng)
+
+
 def _facility(kernel: str, score: str | None) -> Any:
     """Facility location in which every row demands to be covered, by its score or equally."""
 
@@ -238,6 +244,10 @@ METHODS: dict[str, Method] = {
     "aware": Method(_dpp("aware_phi", None), "variant", "source prediction in the kernel"),
     "leaf": Method(_dpp("leaf_phi", None), "variant", "forest-proximity kernel"),
     "demand": Method(_facility("phi", "score"), "variant", "facility location, score as demand"),
+    "inverse": Method(_inverse, "variant", "k-DPP, q = 1 / score"),
+    "leaf_facility": Method(
+        _facility("leaf_phi", None), "variant", "facility location, forest proximity"
+    ),
     "aware_facility": Method(
         _facility("aware_phi", None), "variant", "facility location, source prediction in kernel"
     ),

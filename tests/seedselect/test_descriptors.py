@@ -129,8 +129,8 @@ def test_any_callable_and_its_faults(make_frames):
     assert describe(frames, lambda f: f.positions.mean(axis=0)).shape == (3, 3)
     with pytest.raises(SeedSelectError, match="not finite"):
         describe(frames, lambda f: [np.nan])
+    sizes = iter((1, 2, 3))
     with pytest.raises(SeedSelectError, match="same number"):
-        sizes = iter((1, 2, 3))
         describe(frames, lambda f: np.ones(next(sizes)))
 
 
