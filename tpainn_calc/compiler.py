@@ -106,13 +106,21 @@ def compile_library(library: Library, notify: Callable[[str], None] | None = Non
     Raises
     ------
     BuildError
-        No compiler, or the compiler failed (the message ends with its first error).
+        No compiler, the compiler failed (the message has its first error), or the cache cannot
+        be written.
     """
     target = library_path(library)
     if target.is_file():
         return target
     find_compiler()  # without one, say only that, and announce nothing
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (target.parent / "lock").touch()
+    except OSError as error:
+        raise BuildError(
+            f"cannot write the cache {cache_root()} ({error.strerror}); set TPAINN_CACHE to a "
+            "folder that can be written"
+        ) from None
     with _lock(target.parent / "lock"):
         if target.is_file():  # another process was faster
             return target
