@@ -13,10 +13,9 @@ import tempfile
 from pathlib import Path
 
 import ase.io
-import numpy as np
-from ase import Atoms, units
-from scipy.spatial.transform import Rotation
+from ase import Atoms
 
+from benchmarks.water import water_box
 from tpainn_calc.export import export_model
 
 INPUT = """\
@@ -41,36 +40,6 @@ write_dump      all custom final.dump id type x y z modify sort id format float 
 """
 
 
-def water_lattice(n_side: int, density: float, seed: int) -> Atoms:
-    """Cubic box of n_side³ water molecules with random orientations.
-
-    Parameters
-    ----------
-    n_side : int
-        Molecules along an edge.
-    density : float
-        g/cm³.
-    seed : int
-    """
-    rng = np.random.default_rng(seed)
-    half_angle = np.radians(104.5 / 2)
-    molecule = 0.97 * np.array(
-        [
-            [0.0, 0.0, 0.0],
-            [np.sin(half_angle), np.cos(half_angle), 0.0],
-            [-np.sin(half_angle), np.cos(half_angle), 0.0],
-        ]
-    )
-    volume = 18.015 / (density * units.mol * 1e-24)  # Å³ per molecule
-    spacing = volume ** (1 / 3)
-    sites = spacing * np.array(list(np.ndindex(n_side, n_side, n_side)), dtype=float)
-    rotations = Rotation.random(len(sites), rng=rng)
-    positions = np.concatenate(
-        [site + r.apply(molecule) for site, r in zip(sites, rotations, strict=True)]
-    )
-    return Atoms("OHH" * len(sites), positions=positions, cell=[n_side * spacing] * 3, pbc=True)
-
-
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_model("water", folder / "water.pt")
-        lattice = water_lattice(arguments.n_side, 0.95, seed=0)
+        lattice = water_box(arguments.n_side, spacing=3.16)  # 0.95 g/cm³
         ase.io.write(folder / "lattice.data", lattice, format="lammps-data", specorder=["O", "H"])
         text = INPUT.format(melt=arguments.melt, equilibrate=arguments.equilibrate)
         (folder / "in.lammps").write_text(text)

@@ -1,0 +1,263 @@
+"""Time a force call of liquid water: our paths and peers, side by side in one run.
+
+``python -m benchmarks.speed`` writes ``benchmarks/results/speed.csv`` and ``speed.png`` (and prints
+the table); ``--peers schnetpack mace`` adds other codes, each in an environment of its own that
+is made from the package index.
+
+Every entry computes energy and forces (float32 network) of the same boxes from a neighbour list
+that is already there: the pair style's and calculator's own list handling is timed separately, in
+the rows ``ase`` and ``lammps``, which are whole MD steps. Weights are random; time does not depend
+on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
+DEFAULT_SIDES = (4, 6, 8, 10, 16)
+OURS = ("plain", "fused", "ase", "lammps")
+PEERS = {
+    "schnetpack": ["schnetpack==2.1.1"],
+    "mace": ["mace-torch==0.3.16"],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    code: str
+    n_atoms: int
+    threads: int
+    features: int
+    ms: float
+    peak_mb: float
+
+    @property
+    def rate(self) -> float:
+        """Atoms · steps per second."""
+        return 1000 * self.n_atoms / self.ms
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser("benchmarks.speed", description=__doc__)
+    parser.add_argument("--sides", type=int, nargs="+", default=DEFAULT_SIDES)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--features", type=int, default=64)
+    parser.add_argument("--codes", nargs="+", choices=OURS, default=list(OURS))
+    parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), default=[])
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for one measurement")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
+    parser.add_argument("--worker", nargs=3, metavar=("CODE", "SIDE", "FEATURES"))
+    arguments = parser.parse_args()
+    if arguments.worker:
+        code, side, features = arguments.worker
+        print(json.dumps(_measure_here(code, int(side), int(features))))
+        return 0
+    interpreters = dict.fromkeys(arguments.codes, sys.executable)
+    for peer in arguments.peers:
+        python = _environment(peer)
+        if python:
+            interpreters[peer] = python
+    rows = []
+    for threads in arguments.threads:
+        for side in arguments.sides:
+            for code, python in interpreters.items():
+                row = _measure(code, python, side, threads, arguments.features, arguments.timeout)
+                if row:
+                    rows.append(row)
+                    print(
+                        f"{code:11s} {row.n_atoms:6d} atoms {threads} thread(s) {row.ms:9.2f} ms "
+                        f"{row.rate:10,.0f} atoms·steps/s {row.peak_mb:7.0f} MB",
+                        flush=True,
+                    )
+    _write(rows, arguments.output)
+    return 0
+
+
+def _measure(
+    code: str, python: str, side: int, threads: int, features: int, timeout: float
+) -> Row | None:
+    """One measurement in a process of its own, so that memory and threads are its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if code in PEERS:
+        command = [python, str(HERE / "peers" / f"{code}.py"), str(side), str(features)]
+    else:
+        worker = ["--worker", code, str(side), str(features)]
+        command = [python, "-m", "benchmarks.speed", *worker]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{code:11s} side {side}: skipped, more than {timeout:.0f} s")
+        return None
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        print(f"{code:11s} side {side}: skipped, {reason[:150]}")
+        return None
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    return Row(code, 3 * side**3, threads, features, result["ms"], result["peak_mb"])
+
+
+def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
+    import torch
+
+    from benchmarks.timing import median_ms
+    from benchmarks.water import water_box
+    from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, predict, save_model
+    from tpainn_calc.graph import Graph
+    from tpainn_calc.modelfile import load_model
+
+    atoms = water_box(side)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "random.safetensors"
+        torch.manual_seed(0)
+        potential = Potential(Hyperparameters(("O", "H"), n_features=features))
+        potential.scale.fill_(1e-3)  # forces too small to tear the lattice apart in MD
+        save_model(model, potential)
+        if code == "lammps":
+            return _measure_lammps(atoms, model, Path(folder))
+        if code == "ase":
+            atoms.calc = TPaiNNCalculator(model)
+            call: Callable[[], object] = _md_step(atoms)
+        else:
+            loaded, _ = load_model(model, kernel=code)  # type: ignore[arg-type]
+            graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff)
+            call = lambda: predict(loaded, graph)  # noqa: E731
+        ms = median_ms(call)
+    return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _md_step(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to import
+    from ase import units
+    from ase.md.verlet import VelocityVerlet
+
+    dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
+    return lambda: dynamics.run(1)
+
+
+def _measure_lammps(atoms, model: Path, folder: Path) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    import ase.io
+
+    from tpainn_calc.export import export_model
+
+    export_model(model, folder / "random.pt")
+    ase.io.write(folder / "box.data", atoms, format="lammps-data", specorder=["O", "H"])
+    steps = max(5, min(200, 60_000 // len(atoms)))
+    (folder / "in.lammps").write_text(
+        "units metal\natom_style atomic\nread_data box.data\npair_style tpainn\n"
+        "pair_coeff * * random.pt O H\nmass 1 15.999\nmass 2 1.008\ntimestep 0.0005\n"
+        f"fix 1 all nve\nrun 3\nrun {steps}\n"
+    )
+    program = Path(sys.executable).parent / "tpainn-lammps"
+    done = subprocess.run(
+        [str(program), "run", "in.lammps"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    seconds = float(re.findall(r"Loop time of (\S+)", done.stdout)[-1])
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"ms": 1000 * seconds / steps, "peak_mb": peak}
+
+
+def _environment(peer: str) -> str | None:
+    """Interpreter of a peer's environment, made if need be; None with a reason printed."""
+    folder = Path(tempfile.gettempdir()) / f"tpainn-benchmark-{peer}"
+    python = folder / "bin" / "python"
+    ready = folder / ".ready"
+    if ready.is_file():
+        return str(python)
+    torch_version = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.__version__.split('+')[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    commands = [
+        [sys.executable, "-m", "venv", str(folder)],
+        # the same torch as ours, so that codes are compared and not torch versions
+        [str(python), "-m", "pip", "install", "-q", f"torch=={torch_version}"],
+        [str(python), "-m", "pip", "install", "-q", f"torch=={torch_version}", *PEERS[peer]],
+    ]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            print(f"{peer}: skipped, its environment could not be made: {reason}")
+            return None
+    ready.touch()
+    return str(python)
+
+
+def _write(rows: list[Row], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "speed.csv").open("w", newline="") as handle:
+        handle.write(f"# {_machine()}\n")
+        writer = csv.DictWriter(handle, [*Row.__dataclass_fields__, "atoms_steps_per_s"])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**asdict(row), "atoms_steps_per_s": round(row.rate, 1)})
+    _plot(rows, folder / "speed.png")
+    for row in rows:
+        if row.code == "fused":
+            _print_ratios(row, rows)
+
+
+def _print_ratios(fused: Row, rows: list[Row]) -> None:
+    peers = [
+        f"{other.code} / fused = {other.ms / fused.ms:.1f}"
+        for other in rows
+        if (other.n_atoms, other.threads) == (fused.n_atoms, fused.threads) and other != fused
+    ]
+    print(f"{fused.n_atoms} atoms, {fused.threads} thread(s): {', '.join(peers)}")
+
+
+def _machine() -> str:
+    import torch
+
+    name = platform.processor() or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        name = re.findall(r"model name\s*:\s*(.*)", text)[0]
+    except (OSError, IndexError):
+        pass
+    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}"
+
+
+def _plot(rows: list[Row], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for threads, style in ((1, "-"), (2, "--")):
+        for code, colour in zip([*OURS, *PEERS], COLOURS, strict=False):
+            points = [(r.n_atoms, r.ms) for r in rows if (r.code, r.threads) == (code, threads)]
+            if points:
+                x, y = zip(*points, strict=True)
+                label = f"{code}, {threads} thread" + ("s" if threads > 1 else "")
+                axes.loglog(x, y, style, marker="o", ms=4, color=colour, label=label)
+    axes.set(xlabel="atoms (liquid water)", ylabel="ms per energy and forces, or MD step")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=140)
+
+
+COLOURS = ("#888888", "#2a6fbb", "#3c9d55", "#c8442b", "#8a5cc2", "#b8862b")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
