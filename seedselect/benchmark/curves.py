@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seedselect.baselines import array_kernel
 from seedselect.benchmark.config import BenchmarkConfig
-from seedselect.benchmark.learners import KernelRidge, forest, rmse
+from seedselect.benchmark.learners import Forest, KernelRidge, rmse
 from seedselect.benchmark.methods import METHODS, Candidates
 from seedselect.benchmark.task import Split, Task
 from seedselect.conditioning import posterior_transform
@@ -97,7 +97,7 @@ class Repetition:
         """Test errors of all learners, and the forest's spread over the pool."""
         split = self.split
         X, y = split.X_pool[rows], split.y_pool[rows]
-        model = forest(self.learner_seed).fit(X, y)
+        model = Forest(self.learner_seed).fit(X, y)
         errors = {"forest": rmse(model.predict(split.X_test), split.y_test) / self.unit}
         if "kernel_ridge" in self.config.learners:
             ridge = KernelRidge(self.mean, self.scale).fit(X, y)
@@ -107,8 +107,7 @@ class Repetition:
 
     def _spread(self) -> Array:
         """Spread of the latest forest over the pool."""
-        X = np.asarray(self.split.X_pool, dtype=np.float32)
-        return np.std([tree.predict(X) for tree in self._forest.estimators_], axis=0)
+        return self._forest.members(self.split.X_pool).std(axis=0)
 
     def _loop(self, method: str, draw: int, size: int) -> Iterator[Point]:
         """Active learning from a seed set: the same acquisition for every method."""
