@@ -70,7 +70,9 @@ class Message(nn.Module):
                 x, neighbour_v, edges.edge_vec, table, self.cutoff, edges.compressed
             )
         filtered = x.index_select(0, edges.neighbour) * self.filter(edges.basis, edges.envelope)
-        a, b, c = filtered.chunk(3, dim=1)
+        # split, not chunk: TorchScript's gradient of chunk is wrong if a part goes unused, as c
+        # does in the first block
+        a, b, c = filtered.split(s.size(1), dim=1)
         vector = b.unsqueeze(1) * edges.unit.unsqueeze(2)
         if not self.first:
             vector = vector + c.unsqueeze(1) * v.index_select(0, edges.neighbour)
@@ -98,7 +100,9 @@ class Update(nn.Module):
         """Return the new s (n, F) and v (n, 3, F)."""
         u_v, v_v = self.mix(v).chunk(2, dim=2)
         norm = torch.sqrt((v_v * v_v).sum(1) + 1e-8)
-        a_ss, a_vv, a_sv = self.context(torch.cat([s, norm], dim=1)).chunk(3, dim=1)
+        # split, not chunk, because a_vv goes unused in the last block; see Message.forward
+        context = self.context(torch.cat([s, norm], dim=1))
+        a_ss, a_vv, a_sv = context.split(s.size(1), dim=1)
         s = s + a_ss + a_sv * (u_v * v_v).sum(1)
         if self.last:  # nobody reads the vectors after the last block
             return s, v
