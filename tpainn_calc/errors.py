@@ -98,9 +98,10 @@ def run_cli(main_function: Callable[[], int | None]) -> int:
     except TPaiNNError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except FileNotFoundError as error:
-        what = f'"{error.filename}": no such file' if error.filename else str(error)
-        print(f"error: {what}", file=sys.stderr)
+    except OSError as error:  # no such file, no permission, a folder, disk full, ...
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        line = f'"{error.filename}": {what}' if error.filename else str(error)
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
         return TPaiNNError.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)

@@ -15,7 +15,13 @@ import torch
 
 from tpainn_calc.errors import ModelFileError
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import Kernel, Manifest, load_model, write_atomically
+from tpainn_calc.modelfile import (
+    Kernel,
+    Manifest,
+    load_model,
+    parse_manifest,
+    write_atomically,
+)
 from tpainn_calc.potential import Potential, predict
 
 MANIFEST_FILE = "manifest.json"
@@ -66,7 +72,7 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule,
     Raises
     ------
     ModelFileError
-        If the file cannot be read as TorchScript or holds no manifest.
+        If the file cannot be read as TorchScript, holds no manifest or one of a newer schema.
     """
     extra = {MANIFEST_FILE: ""}
     try:
@@ -76,7 +82,7 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule,
         raise ModelFileError(f"{path} is not a readable exported model ({reason})") from None
     if not extra[MANIFEST_FILE]:
         raise ModelFileError(f"{path} is TorchScript, but not exported by T-PaiNN (no manifest)")
-    return module, Manifest.model_validate_json(extra[MANIFEST_FILE])
+    return module, parse_manifest(extra[MANIFEST_FILE], path)
 
 
 def _compare(

@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from tpainn_calc import ops
 from tpainn_calc._version import __version__
-from tpainn_calc.errors import ModelFileError, did_you_mean
+from tpainn_calc.errors import ModelFileError, StructureError, did_you_mean
 from tpainn_calc.graph import Graph
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 
@@ -131,6 +131,13 @@ def read_manifest(model: str | os.PathLike[str]) -> Manifest:
         Missing, truncated, corrupt or foreign file, or one of a newer schema.
     """
     path = find_model(model)
+    with path.open("rb") as opened:
+        is_archive = opened.read(4) == b"PK\x03\x04"
+    if is_archive:
+        raise ModelFileError(
+            f"{path} is an archive, perhaps an exported model (.pt), which serves LAMMPS and C++; "
+            "give the model file (.safetensors) that it was made from"
+        )
     try:
         with safe_open(str(path), framework="pt") as handle:
             header = (handle.metadata() or {}).get(METADATA_KEY)
@@ -143,7 +150,7 @@ def read_manifest(model: str | os.PathLike[str]) -> Manifest:
             f"{path} is a safetensors file, but not of T-PaiNN: its header has no "
             f"{METADATA_KEY!r} entry; write model files with tpainn_calc.save_model or tpainn-train"
         )
-    return _parse_manifest(header, path)
+    return parse_manifest(header, path)
 
 
 def load_model(
@@ -238,15 +245,20 @@ def check_golden(potential: Potential, manifest: Manifest, path: Path | str) -> 
     ModelFileError
         If they are missed by more than :data:`GOLDEN_TOLERANCE`.
     """
-    atoms = manifest.golden.atoms()
-    device = potential.scale.device
-    graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff).to(device)
-    result = predict(potential, graph)
+    try:
+        atoms = manifest.golden.atoms()
+        expected = np.array(manifest.golden.forces).reshape(len(atoms), 3)
+        graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff)
+    except (ValueError, KeyError, StructureError) as error:
+        raise ModelFileError(
+            f"{path}: the golden structure is damaged ({type(error).__name__}: {error})"
+        ) from None
+    result = predict(potential, graph.to(potential.scale.device))
     assert result.forces is not None  # asked for: for the type checker
     d_energy = abs(result.energy.item() - manifest.golden.energy) / len(atoms)
-    d_forces = np.abs(result.forces.cpu().numpy() - np.array(manifest.golden.forces)).max()
+    d_forces = np.abs(result.forces.cpu().numpy() - expected).max()
     worst = float(max(d_energy, d_forces))
-    scale = max(1.0, float(np.abs(manifest.golden.forces).max()))
+    scale = max(1.0, float(np.abs(expected).max()))
     if not worst <= GOLDEN_TOLERANCE[potential.dtype] * scale:
         raise ModelFileError(
             f"{path} does not reproduce its golden values: off by {worst:.2e} (eV/atom or eV/Å); "
@@ -294,7 +306,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _parse_manifest(header: str, path: Path) -> Manifest:
+def parse_manifest(header: str, path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest from its JSON text; `path` is named in the errors.
+
+    Raises
+    ------
+    ModelFileError
+        Damaged manifest, or one of a newer schema.
+    """
     try:
         fields = json.loads(header)
         version = int(fields["schema_version"])

@@ -45,6 +45,9 @@ class Hyperparameters:
         unknown = [e for e in self.elements if e not in atomic_numbers]
         if unknown:
             raise ValueError(f"not a chemical symbol: {', '.join(map(str, unknown))}")
+        counts = (self.n_features, self.n_blocks, self.n_basis)
+        if not all(isinstance(n, int) for n in counts):
+            raise ValueError(f"n_features, n_blocks and n_basis must be whole numbers: {counts}")
         if self.n_features < 2 or self.n_features % 2 or self.n_blocks < 1 or self.n_basis < 2:
             raise ValueError("n_features must be even, n_blocks >= 1, n_basis >= 2")
         if not self.cutoff > 0:

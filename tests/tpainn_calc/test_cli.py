@@ -12,6 +12,7 @@ from ase import Atoms
 
 from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, save_model
 from tpainn_calc.cli import main
+from tpainn_calc.export import export_model
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,9 @@ def damaged(kind: str, source: str, target: Path) -> Path:
     elif kind == "empty":
         target.write_bytes(b"")
     elif kind == "not safetensors":
-        target.write_bytes(b"PK" + bytes(range(256)) * 40)
+        target.write_bytes(bytes(range(256)) * 40)
+    elif kind == "exported":
+        export_model(source, target, kernel="plain")
     elif kind == "foreign":
         target.write_bytes(safetensors.torch.save({"weight": torch.ones(3)}, {"format": "pt"}))
     else:
@@ -119,6 +122,14 @@ def damaged(kind: str, source: str, target: Path) -> Path:
             manifest = {"schema_version": 99}
         elif kind == "golden values":
             manifest["golden"]["energy"] += 1.0
+        elif kind == "golden forces":
+            manifest["golden"]["forces"].pop()
+        elif kind == "golden symbols":
+            manifest["golden"]["symbols"][0] = "Xx"
+        elif kind == "golden positions":
+            manifest["golden"]["positions"] = [[0.0, 0.0, 0.0]] * 4
+        elif kind == "hyperparameters":
+            manifest["hyperparameters"]["n_features"] = 16.0
         elif kind == "weights":
             tensors["network.embedding.weight"][0] *= -1.0
         elif kind == "unknown entry":
@@ -136,6 +147,11 @@ def damaged(kind: str, source: str, target: Path) -> Path:
         ("foreign", "not of T-PaiNN"),
         ("newer schema", "schema 99, newer than"),
         ("golden values", "does not reproduce its golden values"),
+        ("golden forces", "golden structure is damaged"),
+        ("golden symbols", "golden structure is damaged"),
+        ("golden positions", "golden structure is damaged"),
+        ("hyperparameters", "must be whole numbers"),
+        ("exported", "perhaps an exported model"),
         ("weights", "does not reproduce its golden values"),
         ("unknown entry", "manifest entry 'colour'"),
     ],

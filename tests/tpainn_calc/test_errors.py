@@ -37,6 +37,8 @@ def raising(error):
     [
         (ConfigError("cutoff must be positive"), 2, "error: cutoff must be positive\n"),
         (FileNotFoundError(2, "No such", "x.pt"), 2, 'error: "x.pt": no such file\n'),
+        (PermissionError(13, "Permission denied", "x"), 2, 'error: "x": Permission denied\n'),
+        (OSError("disk\nfull"), 2, "error: disk full\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
