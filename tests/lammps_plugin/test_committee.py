@@ -34,9 +34,8 @@ def test_deviation_file(tmp_path, box, committee, ranks, options):
     run_input(tmp_path / "in", ranks)
     header = (tmp_path / "devi.out").read_text().splitlines()[0].split()
     # the columns of DeePMD-kit's model_devi.out
-    assert header == (
-        "# step max_devi_v min_devi_v avg_devi_v max_devi_f min_devi_f avg_devi_f".split()
-    )
+    columns = [f"{which}_devi_{of}" for of in "vf" for which in ("max", "min", "avg")]
+    assert header == ["#", "step", *columns]
     table = np.loadtxt(tmp_path / "devi.out")
     np.testing.assert_array_equal(table[:, 0], [0, 5, 10, 15, 20])
     np.testing.assert_allclose(
