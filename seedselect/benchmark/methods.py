@@ -83,6 +83,19 @@ class Candidates:
         return marginal_kl(at_probes, self.model.committee_.in_bag)
 
     @cached_property
+    def public_quality(self) -> Array:
+        """The public code's quality: a joint divergence on replayed bags that no member saw."""
+        if not self.split.pool_is_source:
+            return self.predictions.std(axis=0).mean(axis=1)
+        members, size = len(self.predictions), len(self.split.X_source)
+        replayed = np.random.RandomState(self.seed)
+        in_bag = np.zeros((size, members), dtype=bool)
+        for column in range(members):
+            in_bag[replayed.randint(0, size, size), column] = True
+        quality = joint_kl(self.predictions[:, :300].reshape(members, -1), in_bag)
+        return quality - quality.min()
+
+    @cached_property
     def density(self) -> Array:
         """Mean kernel value with the pool: how typical a row is."""
         return np.maximum(self.phi @ self.phi.mean(axis=0), 0.0)
@@ -154,19 +167,7 @@ def _public(c: Candidates, n: int, rng: np.random.Generator) -> Index:
     minimum of 0; features are cosines with random phase of raw columns, length 2; a DPP of
     inflated expected size is cut.
     """
-    split = c.split
-    members = len(c.model.committee_)
-    size = len(split.X_source)
-    replayed = np.random.RandomState(int(rng.integers(2**31)))
-    in_bag = np.zeros((size, members), dtype=bool)
-    for column in range(members):
-        in_bag[replayed.randint(0, size, size), column] = True
-    if split.pool_is_source:
-        at_probes = c.predictions[:, :300].reshape(members, -1)
-        quality = joint_kl(at_probes, in_bag)
-        quality = quality - quality.min()
-    else:
-        quality = c.predictions.std(axis=0).mean(axis=1)
+    split, quality = c.split, c.public_quality
     width = split.X_pool.shape[1]
     angles = split.X_pool @ (rng.standard_normal((width, c.n_features)) / 2.0)
     phi = np.sqrt(2.0 / c.n_features) * np.cos(angles + rng.uniform(0, 2 * np.pi, c.n_features))
