@@ -1,6 +1,7 @@
 """seedselect: choose which configurations deserve an expensive label, by ATBagging and k-DPPs."""
 
 from seedselect.atbagging import ATBagging
+from seedselect.aware import SourceAwareFeatures
 from seedselect.conditioning import posterior_transform
 from seedselect.errors import SeedSelectError
 from seedselect.features import LinearFeatures, RandomFourierFeatures
@@ -27,6 +28,7 @@ __all__ = [
     "SeedSelectError",
     "Selection",
     "ShardPool",
+    "SourceAwareFeatures",
     "Spectrum",
     "as_pool",
     "greedy_map",

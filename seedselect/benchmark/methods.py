@@ -13,6 +13,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from seedselect import baselines
 from seedselect.atbagging import ATBagging
+from seedselect.aware import SourceAwareFeatures
 from seedselect.baselines import array_kernel
 from seedselect.benchmark.task import Split
 from seedselect.features import RandomFourierFeatures
@@ -103,13 +104,10 @@ class Candidates:
     @cached_property
     def aware_phi(self) -> Array:
         """Features of the pool beside the source predictions, which count as a third of it."""
-        mean = self.predictions.mean(axis=0)
-        mean = (mean - mean.mean(axis=0)) / np.maximum(mean.std(axis=0), 1e-12)
-        width = np.sqrt(0.5 * self.scaled.shape[1] / mean.shape[1])
-        joint = np.hstack([self.scaled, width * mean])
-        # The weights are deliberate, so the columns keep their scale.
-        features = RandomFourierFeatures(self.n_features, standardise=False, random_state=self.seed)
-        return features.fit_transform(joint)
+        features = SourceAwareFeatures(
+            self.model, n_features=self.n_features, random_state=self.seed
+        )
+        return features.fit_transform(self.split.X_pool)
 
     @cached_property
     def leaf_phi(self) -> Array:
