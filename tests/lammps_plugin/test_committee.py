@@ -76,24 +76,24 @@ def ranged(make_model, export):
 
 def squeezed(box):
     atoms = box.copy()
-    atoms.positions[1] = atoms.positions[0] + [0.8, 0.0, 0.0]
+    atoms.positions[1] = atoms.positions[0] + [0.7, 0.0, 0.0]
     return atoms
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_leaving_the_training_range_is_reported(box, ranged, ranks):
     atoms = squeezed(box)
-    message = "are 0.800 Å apart at step 0, closer than any such pair in the training set (0.970 Å)"
+    message = "are 0.700 Å apart at step 0, closer than any such pair in the training set (0.970 Å)"
     log = single_point(atoms, ranged, Setup(ranks=ranks)).log
     assert message in log
     assert "atoms 1 (O) and 2 (H)" in log or "atoms 2 (H) and 1 (O)" in log
     assert message not in single_point(atoms, ranged, Setup(options="range off")).log
-    with pytest.raises(TPaiNNError, match=r"are 0\.800 Å apart"):
+    with pytest.raises(TPaiNNError, match=r"are 0\.700 Å apart"):
         single_point(atoms, ranged, Setup(options="range stop", ranks=ranks))
 
 
 def test_range_in_other_units(box, ranged):
-    assert "are 0.800 Å apart" in single_point(squeezed(box), ranged, Setup(units="real")).log
+    assert "are 0.700 Å apart" in single_point(squeezed(box), ranged, Setup(units="real")).log
 
 
 def test_warnings_stop_after_ten(tmp_path, box, ranged):
