@@ -94,13 +94,13 @@ def _compare(
     atoms = manifest.golden.atoms()
     graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff)
     expected = predict(potential, graph)
-    got = predict(exported, graph)  # type: ignore[arg-type]  # same call signature
     assert expected.forces is not None  # asked for: for the type checker
-    assert got.forces is not None
-    worst = max(
-        float((expected.energies - got.energies).abs().max()),
-        float((expected.forces - got.forces).abs().max()),
-    )
+    differences = []
+    for _ in range(3):  # TorchScript optimises at the second call: what users get comes after it
+        got = predict(exported, graph)  # type: ignore[arg-type]  # same call signature
+        assert got.forces is not None
+        differences += [expected.energies - got.energies, (expected.forces - got.forces).flatten()]
+    worst = float(torch.cat(differences).abs().max())  # NaN if there is one, unlike max()
     scale = max(1.0, float(expected.energies.abs().max()), float(expected.forces.abs().max()))
     if not worst <= EXPORT_TOLERANCE[potential.dtype] * scale:
         raise ModelFileError(f"{path}: the exported model is off the eager one by {worst:.2e}")
