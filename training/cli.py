@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tpainn_calc.errors import run_cli
+from training.config import load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,11 +23,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tpainn-train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    scratch = commands.add_parser("scratch", help="train a potential from scratch")
-    scratch.add_argument("config", type=Path, help="YAML file, see docs/training.md")
-    scratch.add_argument("--resume", action="store_true", help="continue an interrupted run")
-    scratch.add_argument("--quiet", action="store_true", help="no progress bar")
-    scratch.set_defaults(run=_scratch)
+    for name, text in (
+        ("scratch", "train a potential from scratch"),
+        ("pretrain", "train a potential on classical frames"),
+        ("autotune", "tune a pretrained potential on DFT frames"),
+    ):
+        run = commands.add_parser(name, help=text)
+        run.add_argument("config", type=Path, help="YAML file, see docs/training.md")
+        run.add_argument("--resume", action="store_true", help="continue an interrupted run")
+        run.add_argument("--quiet", action="store_true", help="no progress bar")
+        if name == "autotune":
+            run.add_argument("--from", dest="model", help="pretrained model (or 'tune: start')")
+        run.set_defaults(run=_train, method=name)
+
+    classical = commands.add_parser("classical", help="make frames with a classical force field")
+    classical.add_argument("config", type=Path, help="YAML file, see docs/training.md")
+    classical.add_argument("--quiet", action="store_true", help="no progress bar")
+    classical.set_defaults(run=_classical)
 
     evaluation = commands.add_parser("evaluate", help="errors of a model on labelled frames")
     evaluation.add_argument("model", help="model file or name of a shipped potential")
@@ -37,27 +50,46 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _scratch(arguments: argparse.Namespace) -> int:
-    from training.config import TrainingConfig, load_config
+def _train(arguments: argparse.Namespace) -> int:
+    from training.config import AutotuneConfig, TrainingConfig
     from training.fit import fit
 
-    config = load_config(arguments.config, TrainingConfig)
-    path = fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet)
+    tunes = arguments.method == "autotune"
+    schema: type[TrainingConfig | AutotuneConfig] = AutotuneConfig if tunes else TrainingConfig
+    config = load_config(arguments.config, schema)
+    path = fit(
+        config,
+        Path.cwd(),
+        resume=arguments.resume,
+        progress=not arguments.quiet,
+        method=arguments.method,
+        model=arguments.model if tunes else None,
+    )
     print(path)
+    return 0
+
+
+def _classical(arguments: argparse.Namespace) -> int:
+    from training.classical.config import ClassicalConfig
+    from training.classical.generate import generate
+
+    config = load_config(arguments.config, ClassicalConfig)
+    print(generate(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tpainn_calc.modelfile import load_model
-    from training.dataset import read_frames
     from training.evaluate import evaluate
+    from training.frames import read_frames
     from training.split import test_frames
 
     potential, manifest = load_model(arguments.model)
-    frames, _ = read_frames(arguments.data)
-    if arguments.split:
-        frames = test_frames(arguments.split, frames)
-    report = evaluate(potential, frames, title=f"{manifest.name} on {arguments.data.name}")
+    frames, rejected = read_frames(arguments.data, level=manifest.level_of_theory, forces=False)
+    if rejected:
+        logging.warning("%d frames rejected; the first: %s", len(rejected), rejected[0])
+    held_out = test_frames(arguments.split, frames) if arguments.split else frames
+    report = evaluate(potential, held_out, title=f"{manifest.name} on {arguments.data.name}")
     print(report.describe())
     if arguments.output:
         report.save(arguments.output)

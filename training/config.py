@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tpainn_calc.errors import ConfigError, did_you_mean
 
@@ -33,6 +33,8 @@ class DataSection(Section):
         Level of theory of the labels. Frames that carry a ``level`` of their own must agree.
     max_force : float, optional
         Frames with a larger force (eV/Å) on any atom are rejected, counted and listed.
+    min_distance : float, optional
+        Likewise frames with two atoms closer than this, Å.
     group_by : str, optional
         Info key that names the trajectory of a frame; blocks never cross trajectories.
     block : int
@@ -41,16 +43,23 @@ class DataSection(Section):
         Fractions of the blocks.
     split_seed : int
         Fixes the split, independently of the training seed.
+    n_train : int, optional
+        Train on this many frames of the training set only, drawn at random. The draws of one
+        `subset_seed` are nested: a smaller one is part of every larger one.
+    subset_seed : int
     """
 
     files: list[str] = Field(min_length=1)
     level: str = ""
     max_force: Positive | None = None
+    min_distance: Positive | None = None
     group_by: str | None = None
     block: int = Field(1, ge=1)
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
     split_seed: int = 0
+    n_train: int | None = Field(None, ge=1)
+    subset_seed: int = 0
 
 
 class ModelSection(Section):
@@ -120,16 +129,94 @@ class OptimizerSection(Section):
     gradient_clip: Positive = 10.0
 
 
-class TrainingConfig(Section):
-    """One training run."""
+class RunConfig(Section):
+    """What every training run has."""
 
     output: str
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data: DataSection
-    model: ModelSection = ModelSection()
     loss: LossSection = LossSection()
     optimizer: OptimizerSection
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.loss.energy == self.loss.forces == self.loss.stress == 0:
+            raise ValueError("every weight in 'loss' is zero: there is nothing to learn")
+        return self
+
+
+class TrainingConfig(RunConfig):
+    """A run that starts from fresh weights: ``scratch`` and ``pretrain``."""
+
+    model: ModelSection = ModelSection()
+
+
+class TunedModelSection(Section):
+    """Name of the tuned potential; its shape is that of the pretrained one.
+
+    A shape may be stated all the same: the run is refused where it is another.
+    """
+
+    name: str = "potential"
+    elements: list[str] | None = None
+    n_features: int | None = None
+    n_blocks: int | None = None
+    cutoff: Positive | None = None
+    n_basis: int | None = None
+    basis: Literal["bessel", "gaussian"] | None = None
+    envelope: Literal["cosine", "polynomial"] | None = None
+
+
+class ReplaySection(Section):
+    """Frames of the pretraining level that are mixed in, so that less of it is forgotten.
+
+    Attributes
+    ----------
+    files : list of str
+    level : str
+        One that the pretrained model knows reference energies of.
+    share : float
+        Of the drawn frames.
+    weight : float
+        Of these frames in the loss.
+    """
+
+    files: list[str] = Field(min_length=1)
+    level: str = Field(min_length=1)
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    weight: Positive = 1.0
+
+
+class TuneSection(Section):
+    """How the weights of a pretrained potential are tuned.
+
+    Attributes
+    ----------
+    start : str, optional
+        The pretrained model; ``--from`` overrides it.
+    layer_decay : float
+        Factor on the learning rate per step of depth away from the readout: 1 treats all layers
+        alike, less keeps the early ones nearer to what they learned before.
+    freeze : list of str
+        Parts that stay as they are: ``embedding``, ``block0``, ``block1``, ..., ``readout``.
+    readout_only : bool
+        Freeze everything but the readout.
+    replay : ReplaySection, optional
+    """
+
+    start: str | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze: list[str] = Field(default_factory=list)
+    readout_only: bool = False
+    replay: ReplaySection | None = None
+
+
+class AutotuneConfig(RunConfig):
+    """A run that starts from a pretrained model."""
+
+    model: TunedModelSection = TunedModelSection()
+    tune: TuneSection = TuneSection()
 
 
 Schema = TypeVar("Schema", bound=Section)
@@ -172,15 +259,28 @@ def _describe(problem: Any, schema: type[BaseModel]) -> str:
         return f"unknown key {where!r}{did_you_mean(str(key), known) or f'; known: {known}'}"
     if problem["type"] == "missing":
         return f"missing key {where!r}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
     return f"{where}: {problem['msg']} (got {problem['input']!r})"
 
 
 def _section(schema: type[BaseModel], parents: list[Any]) -> type[BaseModel]:
+    candidates: list[type[BaseModel]] = []
     for name in parents:
-        annotation = schema.model_fields[name].annotation if name in schema.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            schema = annotation
+        if name in schema.model_fields:
+            annotation = schema.model_fields[name].annotation
+            candidates = [t for t in (annotation, *get_args(annotation)) if _is_section(t)]
+            if len(candidates) == 1:
+                schema = candidates[0]
+        else:  # the tag of one of several sections
+            for candidate in candidates:
+                if name in get_args(candidate.model_fields["kind"].annotation):
+                    schema = candidate
     return schema
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def expand_path(name: str, base: Path) -> Path:

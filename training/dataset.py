@@ -1,24 +1,16 @@
-"""Labelled structures: reading, checking, and turning them into batches of graphs."""
+"""Batches of labelled graphs, and the order in which training sees them."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import ase.io
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tpainn_calc.errors import DataError
 from tpainn_calc.graph import Graph
 
 
@@ -31,9 +23,12 @@ class Batch:
     graph : Graph
     energy : Tensor (structures,)
     forces : Tensor (atoms, 3)
+        NaN where a frame has no forces.
     stress : Tensor (structures, 3, 3)
         NaN where a frame has no stress label.
     volume : Tensor (structures,)
+    weight : Tensor (structures,)
+        Of every structure in the loss.
     """
 
     graph: Graph
@@ -41,6 +36,7 @@ class Batch:
     forces: Tensor
     stress: Tensor
     volume: Tensor
+    weight: Tensor
 
     @property
     def n_atoms(self) -> Tensor:
@@ -55,6 +51,7 @@ class Batch:
             self.forces.to(device),
             self.stress.to(device),
             self.volume.to(device),
+            self.weight.to(device),
         )
 
 
@@ -64,17 +61,31 @@ class FrameDataset(Dataset[Batch]):
     Parameters
     ----------
     frames : sequence of ase.Atoms
-        With energy and forces, as :func:`read_frames` returns them.
+        With energy and mostly forces, as :func:`training.frames.read_frames` returns them.
     elements : sequence of str
         The potential's elements.
     cutoff : float
         Å.
+    weight : float
+        Of these frames in the loss.
+    shift : ndarray (elements,), optional
+        Added to the energy of every atom, eV: moves labels of one level of theory to the
+        reference energies of another.
     """
 
-    def __init__(self, frames: Sequence[Atoms], elements: Sequence[str], cutoff: float) -> None:
+    def __init__(
+        self,
+        frames: Sequence[Atoms],
+        elements: Sequence[str],
+        cutoff: float,
+        weight: float = 1.0,
+        shift: np.ndarray | None = None,
+    ) -> None:
         self.frames = frames
         self.elements = tuple(elements)
         self.cutoff = cutoff
+        self.weight = weight
+        self.shift = shift
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -82,15 +93,21 @@ class FrameDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         atoms = self.frames[index]
         graph = Graph.from_atoms(atoms, self.elements, self.cutoff)
-        stress = np.full((3, 3), np.nan)
+        energy = float(atoms.get_potential_energy())
+        if self.shift is not None:
+            energy += float(self.shift[graph.species.numpy()].sum())
+        forces, stress = np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)
+        if "forces" in atoms.calc.results:
+            forces = atoms.get_forces()
         if "stress" in atoms.calc.results:
             stress = atoms.get_stress(voigt=False)
         return Batch(
             graph,
-            torch.tensor([atoms.get_potential_energy()], dtype=torch.float64),
-            torch.from_numpy(np.array(atoms.get_forces(), dtype=np.float64)),
+            torch.tensor([energy], dtype=torch.float64),
+            torch.from_numpy(np.array(forces, dtype=np.float64)),
             torch.from_numpy(np.array(stress, dtype=np.float64)).unsqueeze(0),
             torch.tensor([abs(atoms.cell.volume)], dtype=torch.float64),
+            torch.tensor([self.weight], dtype=torch.float64),
         )
 
 
@@ -102,6 +119,7 @@ def collate(batches: Sequence[Batch]) -> Batch:
         torch.cat([b.forces for b in batches]),
         torch.cat([b.stress for b in batches]),
         torch.cat([b.volume for b in batches]),
+        torch.cat([b.weight for b in batches]),
     )
 
 
@@ -118,12 +136,20 @@ class StreamSampler(Sampler[int]):
     per_round : int
         Frames drawn per round (the trainer's "epoch").
     seed : int
+    n_replay : int
+        Further frames, with indices from `n` on, that are mixed in.
+    replay : float
+        Share of the draws that goes to them, evenly spread.
     """
 
-    def __init__(self, n: int, per_round: int, seed: int) -> None:
+    def __init__(
+        self, n: int, per_round: int, seed: int, n_replay: int = 0, replay: float = 0.0
+    ) -> None:
         self.n = n
         self.per_round = per_round
         self.seed = seed
+        self.n_replay = n_replay
+        self.replay = replay if n_replay else 0.0
         self.round = 0
 
     def set_round(self, number: int) -> None:
@@ -134,103 +160,31 @@ class StreamSampler(Sampler[int]):
         return self.per_round
 
     def __iter__(self) -> Iterator[int]:
+        own = _Passes(self.n, (self.seed,))
+        replayed = _Passes(self.n_replay, (self.seed, 1))
         first = self.round * self.per_round
         for position in range(first, first + self.per_round):
-            if position == first or position % self.n == 0:
-                order = np.random.default_rng((self.seed, position // self.n)).permutation(self.n)
-            yield int(order[position % self.n])
+            before = int(position * self.replay)
+            if int((position + 1) * self.replay) > before:
+                yield self.n + replayed.index(before)
+            else:
+                yield own.index(position - before)
 
 
-def read_frames(
-    path: Path, level: str = "", max_force: float | None = None
-) -> tuple[list[Atoms], list[str]]:
-    """Read labelled frames from extended XYZ.
+class _Passes:
+    """Shuffled passes over n items, one after another; any position can be asked for."""
 
-    Parameters
-    ----------
-    path : Path
-        Extended XYZ, plain or gzipped, with energy (eV) and forces (eV/Å).
-    level : str
-        Level of theory that frames with an info key ``level`` must have.
-    max_force : float, optional
-        Reject frames with a larger force on any atom, eV/Å.
+    def __init__(self, n: int, seed: tuple[int, ...]) -> None:
+        self.n = n
+        self.seed = seed
+        self.number = -1
 
-    Returns
-    -------
-    frames : list of ase.Atoms
-        ``info["source"]`` is the file name and ``info["index"]`` the position in the file.
-    rejected : list of str
-        One line per frame that was left out, with the reason.
-
-    Raises
-    ------
-    DataError
-        Missing, empty or unreadable file; a frame without energy or forces, or with non-finite
-        numbers; two levels of theory in one set.
-    """
-    frames = _parse(path)
-    kept, rejected = [], []
-    for index, atoms in enumerate(frames):
-        where = f"{path.name}, frame {index}"
-        for label in ("energy", "forces"):
-            if not _has_label(atoms, label):
-                raise DataError(f"{where}: no {label}; label every frame before training")
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise DataError(f"{where}: energy or forces are not finite; remove or relabel it")
-        own_level = str(atoms.info.get("level", level))
-        if own_level != level:
-            raise DataError(
-                f"{where}: level of theory {own_level!r} differs from {level!r} of the set; train "
-                "on one level at a time, and name it in 'data: level'"
-            )
-        largest = float(np.linalg.norm(forces, axis=1).max())
-        if max_force is not None and largest > max_force:
-            rejected.append(f"{where}: force {largest:.1f} eV/Å exceeds max_force {max_force}")
-            continue
-        atoms.info["source"] = path.name
-        atoms.info["index"] = index
-        kept.append(atoms)
-    if not kept:
-        raise DataError(f"{path}: every frame was rejected; the first: {rejected[0]}")
-    return kept, rejected
-
-
-def _parse(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise DataError(f"no data file {path}")
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt") as handle:
-            text = handle.read()
-        # ASE reads a string several times faster than a compressed file
-        frames = ase.io.read(io.StringIO(text), ":", format="extxyz") if text.strip() else []
-    except Exception as error:  # ASE raises what its parser happens to meet
-        raise DataError(f"{path} is not readable extended XYZ: {error}") from None
-    if not frames:
-        raise DataError(f"{path} holds no frames")
-    return list(frames)
-
-
-def _has_label(atoms: Atoms, label: str) -> bool:
-    if atoms.calc is None:
-        return False
-    try:
-        return atoms.calc.get_property(label, atoms, allow_calculation=False) is not None
-    except PropertyNotImplementedError:
-        return False
-
-
-def elements_of(frames: Sequence[Atoms]) -> tuple[str, ...]:
-    """Chemical symbols that occur, by atomic number."""
-    numbers = sorted({int(z) for atoms in frames for z in np.unique(atoms.numbers)})
-    return tuple(ase.data.chemical_symbols[z] for z in numbers)
-
-
-def composition(frames: Sequence[Atoms], elements: Sequence[str]) -> np.ndarray:
-    """Atoms of each element per frame, (frames, elements)."""
-    counts = [Counter(atoms.get_chemical_symbols()) for atoms in frames]
-    return np.array([[c[e] for e in elements] for c in counts], dtype=float)
+    def index(self, position: int) -> int:
+        number, place = divmod(position, self.n)
+        if number != self.number:
+            self.number = number
+            self.order = np.random.default_rng((*self.seed, number)).permutation(self.n)
+        return int(self.order[place])
 
 
 def shortest_distances(graphs: Iterator[Graph], elements: Sequence[str]) -> dict[str, float]:
@@ -246,9 +200,3 @@ def shortest_distances(graphs: Iterator[Graph], elements: Sequence[str]) -> dict
             key = "-".join(sorted((elements[k // n], elements[k % n])))
             best[key] = round(min(float(smallest[k]), best.get(key, np.inf)), 4)
     return best
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

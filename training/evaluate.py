@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 
 from tpainn_calc.errors import DataError
@@ -24,6 +25,7 @@ class Evaluation:
     ----------
     title : str
     symbols : ndarray (atoms,) of str
+        Of the frames with force labels, like `forces`.
     energy_label, energy : ndarray (frames,)
         Per atom.
     forces_label, forces : ndarray (atoms, 3)
@@ -42,10 +44,9 @@ class Evaluation:
 
     def summary(self) -> dict[str, float]:
         """Mean absolute and root mean square errors, meV/atom, meV/Å and MPa."""
-        errors = {
-            "energy_meV_per_atom": 1e3 * (self.energy - self.energy_label),
-            "forces_meV_per_A": 1e3 * (self.forces - self.forces_label),
-        }
+        errors = {"energy_meV_per_atom": 1e3 * (self.energy - self.energy_label)}
+        if len(self.forces):
+            errors["forces_meV_per_A"] = 1e3 * (self.forces - self.forces_label)
         for symbol in sorted(set(self.symbols)):
             mask = self.symbols == symbol
             errors[f"forces_{symbol}_meV_per_A"] = 1e3 * (self.forces - self.forces_label)[mask]
@@ -76,18 +77,20 @@ class Evaluation:
         """Parity plot of energies per atom and force components."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 4.4), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        panels = 2 if len(self.forces) else 1
+        figure = Figure(figsize=(4.5 * panels, 4.4), layout="constrained")
+        left, *others = figure.subplots(1, panels, squeeze=False)[0]
         s = self.summary()
         offset = self.energy_label.mean()
         _parity(left, self.energy_label - offset, self.energy - offset, "energy − mean, eV/atom")
         left.set_title(f"MAE {s['energy_meV_per_atom_mae']:.2f} meV/atom")
-        for symbol, colour in zip(sorted(set(self.symbols)), COLOURS, strict=False):
-            mask = self.symbols == symbol
-            label, value = self.forces_label[mask].ravel(), self.forces[mask].ravel()
-            _parity(right, label, value, "force component, eV/Å", colour, symbol)
-        right.set_title(f"MAE {s['forces_meV_per_A_mae']:.1f} meV/Å")
-        right.legend(markerscale=4)
+        for right in others:
+            for symbol, colour in zip(sorted(set(self.symbols)), COLOURS, strict=False):
+                mask = self.symbols == symbol
+                label, value = self.forces_label[mask].ravel(), self.forces[mask].ravel()
+                _parity(right, label, value, "force component, eV/Å", colour, symbol)
+            right.set_title(f"MAE {s['forces_meV_per_A_mae']:.1f} meV/Å")
+            right.legend(markerscale=4)
         figure.suptitle(self.title)
         figure.savefig(path, dpi=130)
 
@@ -105,7 +108,7 @@ def evaluate(
     potential : Potential
         In evaluation mode.
     frames : sequence of ase.Atoms
-        Labelled, as :func:`training.dataset.read_frames` returns them.
+        Labelled, as :func:`training.frames.read_frames` returns them; forces may be missing.
     title : str
     device : str
 
@@ -118,25 +121,27 @@ def evaluate(
         raise DataError("no frames to evaluate on")
     data = FrameDataset(frames, potential.elements, potential.cutoff)
     rows: dict[str, list[np.ndarray]] = {k: [] for k in ("e0", "e", "f0", "f", "s0", "s")}
+    symbols: list[str] = []
     for k in range(len(data)):
         batch = data[k].to(device)
-        p = predict(potential, batch.graph, forces=True, virial=True)
-        assert p.forces is not None  # asked for: for the type checker
-        assert p.virial is not None
+        has_forces = bool(torch.isfinite(batch.forces).all())
+        has_stress = bool(torch.isfinite(batch.stress).all())
+        p = predict(potential, batch.graph, forces=has_forces, virial=has_stress)
         n = batch.graph.n_atoms
         rows["e0"].append(batch.energy.cpu().numpy() / n)
         rows["e"].append(p.energy.cpu().numpy() / n)
-        rows["f0"].append(batch.forces.cpu().numpy())
-        rows["f"].append(p.forces.cpu().numpy())
-        if np.isfinite(batch.stress.cpu().numpy()).all():
+        if p.forces is not None:
+            symbols += frames[k].get_chemical_symbols()
+            rows["f0"].append(batch.forces.cpu().numpy())
+            rows["f"].append(p.forces.cpu().numpy())
+        if p.virial is not None:
             rows["s0"].append(batch.stress.cpu().numpy())
             rows["s"].append((-p.virial / batch.volume[:, None, None]).cpu().numpy())
-    empty = np.zeros((0, 3, 3))
-    joined = {k: np.concatenate(v) if v else empty for k, v in rows.items()}
-    symbols = np.concatenate([a.get_chemical_symbols() for a in frames])
+    empty = {"f": np.zeros((0, 3)), "s": np.zeros((0, 3, 3))}
+    joined = {k: np.concatenate(v) if v else empty[k[0]] for k, v in rows.items()}
     return Evaluation(
         title,
-        symbols,
+        np.array(symbols, dtype=str),
         joined["e0"],
         joined["e"],
         joined["f0"],

@@ -1,22 +1,20 @@
-"""A training run from configuration to model file; stops and resumes at any time."""
+"""A training run from configuration to model file; stops and resumes at any time.
+
+``scratch``, ``pretrain`` and ``autotune`` are one loop: they differ in where they start
+(:mod:`training.start`).
+"""
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from ase import Atoms
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -24,79 +22,66 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
-from tpainn_calc import ops
 from tpainn_calc.errors import ConfigError
-from tpainn_calc.modelfile import save_model, write_atomically
-from tpainn_calc.potential import Hyperparameters, Potential
-from training.config import TrainingConfig, expand_path
+from tpainn_calc.modelfile import save_model
+from tpainn_calc.potential import Potential
+from training.callbacks import AtomicCheckpointIO, MetricsFile, RoundOfStep, quiet_lightning
+from training.config import AutotuneConfig, TrainingConfig, expand_path
 from training.dataset import (
+    Batch,
     FrameDataset,
     StreamSampler,
     collate,
-    composition,
-    elements_of,
-    read_frames,
-    sha256,
     shortest_distances,
 )
 from training.evaluate import evaluate, golden_cluster
+from training.frames import read_frames
+from training.labelled import LabelledSet, read_labelled_set, record_split
 from training.module import PotentialModule
-from training.reference import ReferenceFit, fit_reference_energies
-from training.split import Split, split_blocks
+from training.start import Start, fresh_start, tuned_start
 
 _log = logging.getLogger(__name__)
 
+Config = TrainingConfig | AutotuneConfig
+
 
 @dataclass
-class LabelledSet:
-    """The frames of a run, split.
+class Trained:
+    """What the loop leaves.
 
     Attributes
     ----------
-    frames : list of ase.Atoms
-    split : Split
-    files : dict of str to str
-        sha256 of each file.
-    rejected : list of str
-        One line per frame that was left out.
+    potential : Potential
+        With the weights of the best validation.
+    start : Start
+    steps : int
+        Optimiser steps done.
+    best : dict of str to float
+        Validation errors of these weights: ``step``, ``val_loss``, ``val_energy_mae``
+        (eV/atom), ``val_forces_mae`` (eV/Å).
     """
 
-    frames: list[Atoms]
-    split: Split
-    files: dict[str, str]
-    rejected: list[str] = field(default_factory=list)
-
-    def part(self, name: str) -> list[Atoms]:
-        """Frames of ``"train"``, ``"validation"`` or ``"test"``."""
-        return [self.frames[i] for i in getattr(self.split, name)]
+    potential: Potential
+    start: Start
+    steps: int
+    best: dict[str, float]
 
 
-def read_labelled_set(config: TrainingConfig, base: Path) -> LabelledSet:
-    """Read, check and split the data of a configuration; paths are relative to `base`."""
-    d = config.data
-    frames: list[Atoms] = []
-    rejected: list[str] = []
-    files = {}
-    for name in d.files:
-        path = expand_path(name, base)
-        kept, left_out = read_frames(path, d.level, d.max_force)
-        frames += kept
-        rejected += left_out
-        files[path.name] = sha256(path)
-    groups = [(a.info["source"], a.info.get(d.group_by) if d.group_by else None) for a in frames]
-    split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
-    return LabelledSet(frames, split, files, rejected)
-
-
-def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool = True) -> Path:
-    """Train a potential from scratch.
+def fit(
+    config: Config,
+    base: Path,
+    resume: bool = False,
+    progress: bool = True,
+    method: str = "scratch",
+    model: str | Path | None = None,
+) -> Path:
+    """Train a potential, from fresh weights or from a pretrained model.
 
     Parameters
     ----------
-    config : TrainingConfig
+    config : TrainingConfig or AutotuneConfig
     base : Path
         Folder that relative paths in `config` refer to.
     resume : bool
@@ -104,6 +89,10 @@ def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool
         already holds a run is refused.
     progress : bool
         Show a progress bar.
+    method : {"scratch", "pretrain"}
+        What the model file says of a run from fresh weights.
+    model : path or str, optional
+        Where an autotune run starts; ``tune.start`` by default.
 
     Returns
     -------
@@ -112,17 +101,50 @@ def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool
         ``split.json``, ``rejected.txt``, and the checkpoints.
     """
     output = base / config.output
-    last = output / "checkpoints" / "last.ckpt"
-    _check_output(output, last, resume)
+    check_output(output, resume)
     output.mkdir(parents=True, exist_ok=True)
     data = read_labelled_set(config, base)
-    _record_split(output, data)
+
+    def start() -> Start:
+        if isinstance(config, AutotuneConfig):
+            return tuned_start(config, data.part("train"), model)
+        return fresh_start(config, data.part("train"), method)
+
+    trained = train(config, base, output, data, start, progress)
+    return _finish(config, output, data, trained)
+
+
+def train(
+    config: Config,
+    base: Path,
+    output: Path,
+    data: LabelledSet,
+    make_start: Callable[[], Start],
+    progress: bool,
+) -> Trained:
+    """Run the loop, from the last checkpoint in `output` where there is one.
+
+    Parameters
+    ----------
+    config : TrainingConfig or AutotuneConfig
+    base : Path
+        Folder that relative paths in `config` refer to.
+    output : Path
+        Folder for checkpoints and metrics.
+    data : LabelledSet
+    make_start : callable
+        Makes the potential; called after the seed is set.
+    progress : bool
+    """
+    last = output / "checkpoints" / "last.ckpt"
     lightning.seed_everything(config.seed, verbose=False)
-    potential, reference = make_potential(config, data.part("train"))
-    _log.info(reference.describe())
-    module = PotentialModule(potential, config.loss, config.optimizer)
-    train_loader, validation_loader = _loaders(config, data, potential)
-    with _quiet_lightning():
+    start = make_start()
+    record_split(output, data, start.source.get("sha256"))
+    _log.info("%s", start.table)
+    replay = _replay(config, base, start)
+    module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
+    train_loader, validation_loader = _loaders(config, data, start.potential, replay)
+    with quiet_lightning():
         sampler = train_loader.sampler
         assert isinstance(sampler, StreamSampler)  # made just above: for the type checker
         trainer = _make_trainer(config, output, sampler, progress)
@@ -130,101 +152,24 @@ def fit(config: TrainingConfig, base: Path, resume: bool = False, progress: bool
             module,
             train_loader,
             validation_loader,
-            ckpt_path=str(last) if resume and last.is_file() else None,
+            ckpt_path=str(last) if last.is_file() else None,
             weights_only=True,
         )
     _load_best(module, trainer)
-    return _finish(config, output, data, module.potential, reference, trainer.global_step)
+    module.potential.cpu().eval()
+    return Trained(module.potential, start, trainer.global_step, best_metrics(output))
 
 
-def make_potential(config: TrainingConfig, frames: list[Atoms]) -> tuple[Potential, ReferenceFit]:
-    """Potential with fresh weights, reference energies and energy scale fitted to `frames`."""
-    m = config.model
-    elements = tuple(m.elements) if m.elements else elements_of(frames)
-    missing = set(elements_of(frames)) - set(elements)
-    if missing:
-        raise ConfigError(f"model.elements lacks {', '.join(sorted(missing))}, which the data hold")
-    shape = m.model_dump(exclude={"name", "elements", "dtype"})
-    try:
-        hyperparameters = Hyperparameters(elements=elements, **shape)
-    except ValueError as error:
-        raise ConfigError(f"model: {error}") from None
-    potential = Potential(hyperparameters, fused=ops.load())
-    potential.set_dtype(torch.float64 if m.dtype == "float64" else torch.float32)
-    energy = np.array([a.get_potential_energy() for a in frames])
-    reference = fit_reference_energies(composition(frames, elements), energy, elements)
-    potential.reference_energies.copy_(torch.from_numpy(reference.energies))
-    # total energies scatter with composition; forces tell the natural scale
-    rms = np.sqrt(np.mean(np.concatenate([a.get_forces().ravel() for a in frames]) ** 2))
-    potential.scale.fill_(max(float(rms), 1e-6))
-    return potential, reference
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or not there: a kill while writing loses nothing."""
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Write the checkpoint beside its final name, then rename it."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
-
-
-class RoundOfStep(Callback):
-    """Tell the sampler its round from the number of steps done.
-
-    The trainer's own epoch counter runs ahead by one after a resume.
-    """
-
-    def __init__(self, sampler: StreamSampler, steps_per_round: int) -> None:
-        self.sampler = sampler
-        self.steps_per_round = steps_per_round
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Choose the round."""
-        self.sampler.set_round(trainer.global_step // self.steps_per_round)
-
-
-class MetricsFile(Callback):
-    """Append one line per validation to ``metrics.csv``; a resumed run carries on."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Write step, learning rate and errors."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        m = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        columns = ["train_loss", "val_loss", "val_energy_mae", "val_forces_mae"]
-        values = [trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"]]
-        values += [m.get(c, float("nan")) for c in columns]
-        header = ",".join(["step", "learning_rate", *columns])
-        lines = self.path.read_text().splitlines()[1:] if self.path.is_file() else []
-        # lines that were written after the checkpoint which a resumed run starts from
-        lines = [s for s in lines if int(s.split(",")[0]) < trainer.global_step]
-        lines.append(",".join(f"{v:.8g}" for v in values))
-        write_atomically(self.path, "\n".join([header, *lines, ""]).encode())
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    # Left out: advertisements; advice about data-loader workers, which would only fight the
-    # kernels for cores; deprecations inside Lightning itself.
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
-            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+def best_metrics(output: Path) -> dict[str, float]:
+    """The line of ``metrics.csv`` with the smallest validation loss."""
+    table = np.genfromtxt(output / "metrics.csv", delimiter=",", names=True)
+    table = np.atleast_1d(table)
+    row = table[int(np.nanargmin(table["val_loss"]))]
+    return {name: float(row[name]) for name in table.dtype.names or () if name != "train_loss"}
 
 
 def _make_trainer(
-    config: TrainingConfig, output: Path, sampler: StreamSampler, progress: bool
+    config: Config, output: Path, sampler: StreamSampler, progress: bool
 ) -> lightning.Trainer:
     o = config.optimizer
     checkpoint = ModelCheckpoint(
@@ -261,17 +206,54 @@ def _make_trainer(
     )
 
 
+def _replay(config: Config, base: Path, start: Start) -> FrameDataset | None:
+    """Frames of the pretraining level, moved to the reference energies of the new one."""
+    if not isinstance(config, AutotuneConfig) or config.tune.replay is None:
+        return None
+    r, manifest = config.tune.replay, start.previous
+    assert manifest is not None  # an autotune run starts from a model
+    if r.level not in manifest.reference_energies:
+        raise ConfigError(
+            f"tune.replay.level {r.level!r}: the pretrained model knows reference energies of "
+            f"{', '.join(map(repr, manifest.reference_energies)) or 'no level'} only"
+        )
+    old = manifest.reference_energies[r.level]
+    elements = start.potential.elements
+    shift = start.reference.energies - np.array([old[e] for e in elements])
+    frames, rejected = None, []
+    for name in r.files:
+        kept, left_out = read_frames(
+            expand_path(name, base), r.level, forces=config.loss.forces > 0
+        )
+        frames = kept if frames is None else frames + kept
+        rejected += left_out
+    if rejected:
+        _log.warning("%d replayed frames rejected; the first: %s", len(rejected), rejected[0])
+    assert frames is not None  # the schema wants at least one file
+    return FrameDataset(frames, elements, start.potential.cutoff, r.weight, shift)
+
+
 def _loaders(
-    config: TrainingConfig, data: LabelledSet, potential: Potential
-) -> tuple[DataLoader, DataLoader]:
+    config: Config, data: LabelledSet, potential: Potential, replay: FrameDataset | None
+) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
     o = config.optimizer
     train, validation = (
         FrameDataset(data.part(name), potential.elements, potential.cutoff)
         for name in ("train", "validation")
     )
-    sampler = StreamSampler(len(train), o.validate_every * o.batch_size, config.seed)
+    share = 0.0
+    if isinstance(config, AutotuneConfig) and config.tune.replay is not None:
+        share = config.tune.replay.share
+    sampler = StreamSampler(
+        len(train),
+        o.validate_every * o.batch_size,
+        config.seed,
+        len(replay) if replay is not None else 0,
+        share,
+    )
+    mixed = train if replay is None else ConcatDataset([train, replay])
     return (
-        DataLoader(train, batch_size=o.batch_size, sampler=sampler, collate_fn=collate),
+        DataLoader(mixed, batch_size=o.batch_size, sampler=sampler, collate_fn=collate),
         DataLoader(validation, batch_size=o.batch_size, collate_fn=collate),
     )
 
@@ -284,80 +266,86 @@ def _load_best(module: PotentialModule, trainer: lightning.Trainer) -> None:
         module.load_state_dict(state)  # averaged weights, where there is an average
 
 
-def _finish(
-    config: TrainingConfig,
-    output: Path,
-    data: LabelledSet,
-    potential: Potential,
-    reference: ReferenceFit,
-    steps: int,
-) -> Path:
-    potential.cpu().eval()
-    path = output / f"{config.model.name}.safetensors"
-    test = data.part("test") or data.part("validation")
-    report = evaluate(potential, test, title=f"{config.model.name}: held-out frames")
+def _finish(config: Config, output: Path, data: LabelledSet, trained: Trained) -> Path:
+    has_test = len(data.split.test) > 0
+    test = data.part("test" if has_test else "validation")
+    report = evaluate(trained.potential, test, title=f"{config.model.name}: held-out frames")
     report.save(output)
-    train = FrameDataset(data.part("train"), potential.elements, potential.cutoff)
-    sample = range(0, len(train), max(1, len(train) // 200))
-    shortest = shortest_distances((train[i].graph for i in sample), potential.elements)
-    save_model(
-        path,
-        potential,
-        golden_cluster(data.part("train")[0]),
-        name=config.model.name,
-        level_of_theory=config.data.level,
-        reference_energies={
-            config.data.level or "unnamed": dict(
-                zip(reference.elements, map(float, reference.energies), strict=True)
-            )
-        },
-        training={
-            "method": "scratch",
-            "files_sha256": data.files,
-            "n_train": len(data.split.train),
-            "n_validation": len(data.split.validation),
-            "n_test": len(data.split.test),
-            "steps": steps,
-            "config": config.model_dump(exclude={"output", "device"}),
-        },
-        errors={
-            "set": "test" if len(data.split.test) else "validation",
-            "n_frames": len(test),
-            **report.summary(),
-        },
-        shortest_distances=shortest,
-    )
+    errors = {
+        "set": "test" if has_test else "validation",
+        "n_frames": len(test),
+        **report.summary(),
+    }
+    path = output / f"{config.model.name}.safetensors"
+    write_model(path, config, data, trained, errors)
     _log.info("%s", report.describe())
     return path
 
 
-def _check_output(output: Path, last: Path, resume: bool) -> None:
+def write_model(
+    path: Path, config: Config, data: LabelledSet, trained: Trained, errors: dict[str, Any]
+) -> None:
+    """Write the model file of a run.
+
+    Parameters
+    ----------
+    path : Path
+    config : TrainingConfig or AutotuneConfig
+    data : LabelledSet
+    trained : Trained
+    errors : dict
+        For the manifest.
+    """
+    potential, start = trained.potential, trained.start
+    frames = data.part("train")
+    dataset = FrameDataset(frames, potential.elements, potential.cutoff)
+    sample = range(0, len(dataset), max(1, len(dataset) // 200))
+    shortest = shortest_distances((dataset[i].graph for i in sample), potential.elements)
+    references: dict[str, dict[str, float]] = {}
+    if start.previous is not None:  # what was seen in pretraining counts as well
+        references |= start.previous.reference_energies
+        for pair, r in start.previous.shortest_distances.items():
+            shortest[pair] = min(r, shortest.get(pair, r))
+    energies = map(float, start.reference.energies)
+    references[config.data.level or "unnamed"] = dict(
+        zip(start.reference.elements, energies, strict=True)
+    )
+    training: dict[str, Any] = {
+        "method": start.method,
+        "files_sha256": data.files,
+        "n_train": len(data.split.train),
+        "n_validation": len(data.split.validation),
+        "n_test": len(data.split.test),
+        "steps": trained.steps,
+        "config": config.model_dump(mode="json", exclude={"output", "device"}),
+    }
+    if start.source:
+        training["start"] = start.source
+    save_model(
+        path,
+        potential,
+        golden_cluster(frames[0]),
+        name=config.model.name,
+        level_of_theory=config.data.level,
+        reference_energies=references,
+        training=training,
+        errors=errors,
+        shortest_distances=shortest,
+    )
+
+
+def check_output(output: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run which is not to be resumed.
+
+    Raises
+    ------
+    ConfigError
+    """
     if not output.exists():
         return
     if not output.is_dir():
         raise ConfigError(f"output {output} is a file; choose a folder")
-    if last.is_file() and not resume:
+    if (output / "checkpoints" / "last.ckpt").is_file() and not resume:
         raise ConfigError(
             f"output {output} already holds a run; add --resume to continue it, or choose another"
         )
-
-
-def _record_split(output: Path, data: LabelledSet) -> None:
-    record = {
-        "files_sha256": data.files,
-        "sets": {
-            name: [[data.frames[i].info["source"], data.frames[i].info["index"]] for i in indices]
-            for name, indices in vars(data.split).items()
-        },
-    }
-    path = output / "split.json"
-    text = json.dumps(record)
-    if path.is_file() and path.read_text() != text:
-        raise ConfigError(
-            f"{path} records another data split: the data or the configuration changed since this "
-            "run began; choose another output folder"
-        )
-    write_atomically(path, text.encode())
-    write_atomically(output / "rejected.txt", "\n".join(data.rejected).encode())
-    if data.rejected:
-        _log.warning("%d frames rejected, see %s%srejected.txt", len(data.rejected), output, os.sep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -23,22 +24,30 @@ class PotentialModule(lightning.LightningModule):
     potential : Potential
     loss : LossSection
     optimizer : OptimizerSection
+    rates : dict of str to float, optional
+        Factor on the learning rate of each of the potential's parameters, by name; one where
+        there is none.
     """
 
     def __init__(
-        self, potential: Potential, loss: LossSection, optimizer: OptimizerSection
+        self,
+        potential: Potential,
+        loss: LossSection,
+        optimizer: OptimizerSection,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.potential = potential
         self.loss = loss
         self.optimizer = optimizer
+        self.rates = dict(rates or {})
 
     def predict_batch(self, batch: Batch, create_graph: bool = False) -> Prediction:
         """Energies and whichever derivatives the loss needs."""
         return predict(
             self.potential,
             batch.graph,
-            forces=True,
+            forces=self.loss.forces > 0,
             virial=self.loss.stress > 0,
             create_graph=create_graph,
         )
@@ -58,20 +67,27 @@ class PotentialModule(lightning.LightningModule):
         """Errors of a batch, logged as means over the set."""
         with torch.enable_grad():
             prediction = self.predict_batch(batch)
-        assert prediction.forces is not None  # asked for: for the type checker
         terms = loss_terms(prediction, batch, self.loss)
         n = batch.graph.n_structures
         energy_error = ((prediction.energy - batch.energy) / batch.n_atoms).abs().mean()
-        force_error = (prediction.forces - batch.forces).abs().mean()
         self.log("val_loss", torch.stack(list(terms.values())).sum(), batch_size=n, sync_dist=True)
         self.log("val_energy_mae", energy_error, batch_size=n, prog_bar=True, sync_dist=True)
-        self.log("val_forces_mae", force_error, batch_size=n, prog_bar=True, sync_dist=True)
+        if prediction.forces is not None:
+            force_error = (prediction.forces - batch.forces).abs().mean()
+            self.log("val_forces_mae", force_error, batch_size=n, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up, then cosine decay or decay on plateau."""
         o = self.optimizer
-        trained = [p for p in self.parameters() if p.requires_grad]
-        adam = torch.optim.AdamW(trained, lr=o.learning_rate, weight_decay=o.weight_decay)
+        by_rate: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.potential.named_parameters():
+            if parameter.requires_grad:
+                by_rate.setdefault(self.rates.get(name, 1.0), []).append(parameter)
+        groups = [
+            {"params": by_rate[factor], "lr": factor * o.learning_rate, "factor": factor}
+            for factor in sorted(by_rate, reverse=True)
+        ]
+        adam = torch.optim.AdamW(groups, lr=o.learning_rate, weight_decay=o.weight_decay)
         if o.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._cosine)
             return {
@@ -89,7 +105,8 @@ class PotentialModule(lightning.LightningModule):
         o = self.optimizer
         if o.schedule == "plateau" and self.trainer.global_step < o.warmup_steps:
             for group in self.trainer.optimizers[0].param_groups:
-                group["lr"] = o.learning_rate * (self.trainer.global_step + 1) / o.warmup_steps
+                peak = group["factor"] * o.learning_rate
+                group["lr"] = peak * (self.trainer.global_step + 1) / o.warmup_steps
         super().optimizer_step(*args, **kwargs)
 
     def _cosine(self, step: int) -> float:
@@ -117,22 +134,29 @@ def loss_terms(prediction: Prediction, batch: Batch, loss: LossSection) -> dict[
     dict of str to Tensor ()
     """
     terms = {}
-    n_atoms = batch.n_atoms
+    n_atoms, weight = batch.n_atoms, batch.weight
     if loss.energy > 0:
-        terms["energy"] = loss.energy * _penalty((prediction.energy - batch.energy) / n_atoms, loss)
+        error = (prediction.energy - batch.energy) / n_atoms
+        terms["energy"] = loss.energy * _penalty(error, weight, loss)
     if loss.forces > 0 and prediction.forces is not None:
-        terms["forces"] = loss.forces * _penalty(prediction.forces - batch.forces, loss)
+        per_atom = weight[batch.graph.structure].unsqueeze(1)
+        error = prediction.forces - batch.forces
+        terms["forces"] = loss.forces * _penalty(error, per_atom, loss)
     if loss.stress > 0 and prediction.virial is not None:
         labelled = torch.isfinite(batch.stress).all(dim=(1, 2))
         virial = -batch.stress * batch.volume[:, None, None]
         error = (prediction.virial - virial) / n_atoms[:, None, None]
         if labelled.any():
-            terms["stress"] = loss.stress * _penalty(error[labelled], loss)
+            of_labelled = weight[labelled][:, None, None]
+            terms["stress"] = loss.stress * _penalty(error[labelled], of_labelled, loss)
     return terms
 
 
-def _penalty(error: Tensor, loss: LossSection) -> Tensor:
+def _penalty(error: Tensor, weight: Tensor, loss: LossSection) -> Tensor:
     if loss.kind == "mse":
-        return error.square().mean()
+        return (weight * error.square()).mean()
+    huber = functional.huber_loss(
+        error, torch.zeros_like(error), delta=loss.delta, reduction="none"
+    )
     # divided by delta: the slope of the linear part is one, whatever delta is
-    return functional.huber_loss(error, torch.zeros_like(error), delta=loss.delta) / loss.delta
+    return (weight * huber).mean() / loss.delta

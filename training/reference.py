@@ -6,7 +6,7 @@ its own reference energies; what is left for the network is of the order of a bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,3 +90,41 @@ def fit_reference_energies(
         float(np.sqrt(np.mean(per_atom**2))),
         float(np.sqrt(np.mean(residual**2))),
     )
+
+
+def reference_table(
+    elements: Sequence[str],
+    levels: Mapping[str, np.ndarray],
+    residuals: Sequence[np.ndarray],
+    counts: np.ndarray,
+    fit: ReferenceFit,
+) -> str:
+    """Reference energies of two levels, side by side, and what they leave unexplained.
+
+    Parameters
+    ----------
+    elements : sequence of str
+    levels : mapping of str to ndarray (elements,)
+        eV per atom, at each level.
+    residuals : sequence of ndarray (frames,)
+        Error of the energies of the new level with either set of reference energies, eV.
+    counts : ndarray (frames, elements)
+        Composition.
+    fit : ReferenceFit
+        Of the new level.
+    """
+    n_atoms = counts.sum(axis=1)
+    width = max(14, *(len(name) for name in levels))
+    rows = ["reference energies (eV)".ljust(28) + "".join(f"  {n:>{width}s}" for n in levels)]
+    for k, element in enumerate(elements):
+        values = "".join(f"  {e[k]:{width}.4f}" for e in levels.values())
+        rows.append(f"  {element:26s}{values}")
+    errors = [float(np.sqrt(np.mean((r / n_atoms) ** 2))) for r in residuals]
+    values = "".join(f"  {e:{width}.4f}" for e in errors)
+    rows.append("  rms error, eV/atom".ljust(28) + values)
+    if not fit.determined:
+        rows.append(
+            f"  ({fit.rank} independent composition(s) for {len(elements)} elements: only their "
+            "combinations are determined)"
+        )
+    return "\n".join(rows)

@@ -16,7 +16,11 @@ def test_reads_a_valid_file(config_file: Path) -> None:
     ("old", "new", "message"),
     [
         ("seed: 3", "sede: 3", r"unknown key 'sede' \(did you mean \"seed\"\?\)"),
-        ("n_blocks: 2", "nblocks: 2", r"unknown key 'model.nblocks' \(did you mean \"n_blocks\"\?\)"),
+        (
+            "n_blocks: 2",
+            "nblocks: 2",
+            r"unknown key 'model.nblocks' \(did you mean \"n_blocks\"\?\)",
+        ),
         ("seed: 3", "seed: three", "seed: .*integer.*'three'"),
         ("max_steps: 60", "max_steps: 0", "optimizer.max_steps: .*greater"),
         ("output: run\n", "", "missing key 'output'"),

@@ -13,9 +13,9 @@ from training.dataset import (
     FrameDataset,
     StreamSampler,
     collate,
-    read_frames,
     shortest_distances,
 )
+from training.frames import read_frames
 
 
 def test_round_trip_plain_and_gzipped(data_file: Path, frames: list[Atoms]) -> None:

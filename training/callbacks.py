@@ -1,0 +1,83 @@
+"""What happens around the training loop: checkpoints, metrics, order of the data."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from tpainn_calc.modelfile import write_atomically
+from training.dataset import StreamSampler
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: a kill while writing loses nothing."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        """Write the checkpoint beside its final name, then rename it."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+
+class RoundOfStep(Callback):
+    """Tell the sampler its round from the number of steps done.
+
+    The trainer's own epoch counter runs ahead by one after a resume.
+    """
+
+    def __init__(self, sampler: StreamSampler, steps_per_round: int) -> None:
+        self.sampler = sampler
+        self.steps_per_round = steps_per_round
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Choose the round."""
+        self.sampler.set_round(trainer.global_step // self.steps_per_round)
+
+
+class MetricsFile(Callback):
+    """Append one line per validation to ``metrics.csv``; a resumed run carries on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Write step, learning rate and errors."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        m = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        columns = ["train_loss", "val_loss", "val_energy_mae", "val_forces_mae"]
+        values = [trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"]]
+        values += [m.get(c, float("nan")) for c in columns]
+        header = ",".join(["step", "learning_rate", *columns])
+        lines = self.path.read_text().splitlines()[1:] if self.path.is_file() else []
+        # lines that were written after the checkpoint which a resumed run starts from
+        lines = [s for s in lines if int(s.split(",")[0]) < trainer.global_step]
+        lines.append(",".join(f"{v:.8g}" for v in values))
+        write_atomically(self.path, "\n".join([header, *lines, ""]).encode())
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's chatter."""
+    # Left out: advertisements; advice about data-loader workers, which would only fight the
+    # kernels for cores; deprecations inside Lightning itself.
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""Cheap labelled frames from classical force fields and other ASE calculators."""

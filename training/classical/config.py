@@ -1,0 +1,121 @@
+"""Configuration of ``tpainn-train classical``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from training.config import NonNegative, Positive, Section
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class WaterSection(Section):
+    """Liquid water; see :class:`training.classical.water.WaterSource`.
+
+    ``ensemble: npt`` needs `pressures` (bar); `densities` are then where the runs start.
+    """
+
+    kind: Literal["water"]
+    model: Literal["q-spcfw", "spcfw"] = "q-spcfw"
+    n_molecules: list[Annotated[int, Field(ge=8)]] = Field([64], min_length=1)
+    temperatures: list[Positive] = Field([300.0], min_length=1)
+    densities: list[Positive] = Field([1.0], min_length=1)
+    pressures: list[float] = Field(default_factory=list)
+    frames: PositiveInt = 20
+    spacing: Positive = 0.2
+    equilibration: NonNegative = 2.0
+    timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
+    stress: bool = True
+
+
+class MoleculesSection(Section):
+    """Molecules in vacuum; see :class:`training.classical.molecules.MoleculeSource`.
+
+    Attributes
+    ----------
+    molecules : str
+        Text file with one SMILES per line (``.smi``, ``.txt``), extended XYZ, or QM9 ``.npz``.
+    first, count : int
+        Which molecules of the file.
+    exclude : str, optional
+        Text file with one molecule (SMILES or QM9 id) per line that must not be touched, such
+        as the test set.
+    frames : int
+        Off-equilibrium geometries per molecule.
+    sampling : {"langevin", "displacement"}
+        Dynamics at `temperature`, or random displacements of `displacement` Å.
+    """
+
+    kind: Literal["molecules"]
+    molecules: str
+    first: Annotated[int, Field(ge=0)] = 0
+    count: PositiveInt | None = None
+    exclude: str | None = None
+    frames: PositiveInt = 3
+    sampling: Literal["langevin", "displacement"] = "langevin"
+    temperature: Positive = 500.0
+    spacing: Positive = 0.1
+    timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
+    displacement: Positive = 0.05
+    molecules_per_shard: PositiveInt = 200
+
+
+class CalculatorSection(Section):
+    """Any ASE calculator; see :class:`training.classical.calculator.CalculatorSource`.
+
+    Attributes
+    ----------
+    calculator : str
+        Where the class or factory is, such as ``ase.calculators.emt.EMT``.
+    arguments : dict
+        Its keyword arguments.
+    structures : str
+        File that ASE reads.
+    level : str
+        Name of the level of theory.
+    frames : int
+        Geometries per structure.
+    sampling : {"none", "displacement", "langevin"}
+        ``none`` labels the structures as they are.
+    """
+
+    kind: Literal["calculator"]
+    calculator: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    structures: str
+    level: str = Field(min_length=1)
+    frames: PositiveInt = 1
+    sampling: Literal["none", "displacement", "langevin"] = "none"
+    temperature: Positive = 500.0
+    spacing: Positive = 0.1
+    timestep: Positive = 0.5
+    displacement: Positive = 0.05
+    structures_per_shard: PositiveInt = 50
+
+
+class ClassicalConfig(Section):
+    """A set of classical frames.
+
+    Attributes
+    ----------
+    output : str
+        Folder of the frames: a store of HDF5 shards, or of extended-XYZ files.
+    format : {"hdf5", "extxyz"}
+    seed : int
+    workers : int
+        Processes; tasks (state points, groups of molecules) are shared among them.
+    max_force, min_distance : float
+        Frames beyond these are rejected, counted and listed: eV/Å, Å.
+    """
+
+    output: str
+    format: Literal["hdf5", "extxyz"] = "hdf5"
+    seed: int = 0
+    workers: PositiveInt = 1
+    max_force: Positive = 50.0
+    min_distance: Positive = 0.5
+    source: Annotated[
+        WaterSection | MoleculesSection | CalculatorSection, Field(discriminator="kind")
+    ]

@@ -1,0 +1,177 @@
+"""Run a classical source: task by task, on several processes, resumable at any time."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+from tqdm import tqdm
+
+from tpainn_calc.errors import ConfigError
+from tpainn_calc.modelfile import write_atomically
+from training.classical.config import (
+    CalculatorSection,
+    ClassicalConfig,
+    MoleculesSection,
+    WaterSection,
+)
+from training.classical.source import Limits, Rejected, Source, Task
+from training.config import expand_path
+from training.store import SUFFIX, write_shard
+
+_log = logging.getLogger(__name__)
+
+
+def make_source(config: ClassicalConfig, base: Path) -> Source:
+    """Source that a configuration describes; relative paths refer to `base`."""
+    s = config.source
+    if isinstance(s, WaterSection):
+        from training.classical.water import WaterSource
+
+        return WaterSource(
+            s.model,
+            tuple(s.n_molecules),
+            tuple(s.temperatures),
+            tuple(s.densities),
+            tuple(s.pressures),
+            s.frames,
+            s.spacing,
+            s.equilibration,
+            s.timestep,
+            s.stress,
+        )
+    if isinstance(s, MoleculesSection):
+        from training.classical.molecules import MoleculeSource
+
+        return MoleculeSource.from_section(s, base)
+    assert isinstance(s, CalculatorSection)  # no other kind passes the schema
+    from training.classical.calculator import CalculatorSource
+
+    return CalculatorSource.from_section(s, base)
+
+
+def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path:
+    """Write the frames of a classical source.
+
+    Run it again after an interruption: tasks whose frames are on disk are not repeated, and the
+    result is the same, byte for byte, as that of an undisturbed run.
+
+    Parameters
+    ----------
+    config : ClassicalConfig
+    base : Path
+        Folder that relative paths refer to.
+    progress : bool
+        Show a bar with the time left.
+
+    Returns
+    -------
+    Path
+        The folder: one shard per task, ``source.json`` (what made them) and ``rejected.txt``.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds frames of another configuration.
+    """
+    folder = expand_path(config.output, base)
+    source = make_source(config, base)
+    tasks = source.tasks()
+    _record(folder, config, source)
+    suffix = SUFFIX if config.format == "hdf5" else ".extxyz"
+    todo = [t for t in tasks if not (folder / f"{t.key}{suffix}").is_file()]
+    jobs = [(source, task, config, folder) for task in todo]
+    began, n_frames = time.monotonic(), 0
+    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), disable=not progress) as bar:
+        for n in _run_jobs(jobs, config.workers):
+            n_frames += n
+            bar.update()
+            bar.set_postfix_str(f"{n_frames / (time.monotonic() - began):.1f} frames/s")
+    rejected = [line for task in tasks for line in _rejected(folder, task.key)]
+    write_atomically(folder / "rejected.txt", "\n".join(rejected).encode())
+    seconds = time.monotonic() - began
+    if n_frames:
+        _log.info("%d frames in %.0f s (%.2f frames/s)", n_frames, seconds, n_frames / seconds)
+    if rejected:
+        _log.warning(
+            "%d frames rejected, listed in %s%srejected.txt", len(rejected), folder, os.sep
+        )
+    return folder
+
+
+Job = tuple[Source, Task, ClassicalConfig, Path]
+
+
+def _run_jobs(jobs: list[Job], workers: int) -> Iterator[int]:
+    if workers == 1 or len(jobs) < 2:
+        yield from map(_run_job, jobs)
+        return
+    # spawn: OpenMM and torch do not survive a fork of their threads
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
+        yield from pool.imap_unordered(_run_job, jobs)
+
+
+def _run_job(job: Job) -> int:
+    source, task, config, folder = job
+    limits = Limits(config.max_force, config.min_distance)
+    kept: list[Atoms] = []
+    rejected: list[str] = []
+    for number, frame in enumerate(source.frames(task, config.seed)):
+        problem = frame.reason if isinstance(frame, Rejected) else limits.problem(frame)
+        if problem is not None:
+            rejected.append(f"{task.key}, frame {number}: {problem}")
+            continue
+        assert isinstance(frame, Atoms)  # a rejected one has a problem
+        frame.info["level"] = source.level
+        kept.append(frame)
+    if config.format == "hdf5":
+        write_shard(folder, task.key, kept, rejected)
+        return len(kept)
+    # the list first: the frames mark the task as done
+    write_atomically(folder / f"{task.key}.rejected", json.dumps(rejected).encode())
+    text = io.StringIO()
+    if kept:
+        ase.io.write(text, kept, format="extxyz")
+    write_atomically(folder / f"{task.key}.extxyz", text.getvalue().encode())
+    return len(kept)
+
+
+def _rejected(folder: Path, key: str) -> list[str]:
+    listed = folder / f"{key}.rejected"
+    if listed.is_file():
+        return list(json.loads(listed.read_text()))
+    import h5py
+
+    with h5py.File(folder / f"{key}{SUFFIX}", "r") as file:
+        return list(json.loads(file.attrs["rejected"]))
+
+
+def _record(folder: Path, config: ClassicalConfig, source: Source) -> None:
+    path = folder / "source.json"
+    settings = config.model_dump(mode="json", exclude={"output", "workers"})
+    record: dict[str, Any] = {
+        "level": source.level,
+        "config": settings,
+        "source": source.describe(),
+    }
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())["config"]
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"{path} is damaged; choose another output folder") from None
+        if found != settings:
+            raise ConfigError(
+                f"{folder} holds frames of another configuration (see source.json there); choose "
+                "another output folder"
+            )
+        return
+    write_atomically(path, json.dumps(record, indent=1).encode())

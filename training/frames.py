@@ -1,0 +1,223 @@
+"""Labelled frames of a file or folder: read, checked, and never silently dropped."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.neighborlist import neighbor_list
+
+from tpainn_calc.errors import DataError
+from training.qm9 import QM9Frames
+from training.store import SUFFIX, FrameStore
+
+
+class Frames(Sequence[Atoms]):
+    """Frames out of one or more sequences, which may be on disk and larger than memory.
+
+    Every frame has ``info["source"]``, the name of its file, and ``info["index"]``, its position
+    there.
+
+    Parameters
+    ----------
+    sources : sequence of (str, sequence of ase.Atoms)
+        Names and frames.
+    which, position : ndarray (frames,)
+        Source of every frame, and its position there.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, Sequence[Atoms]]],
+        which: np.ndarray,
+        position: np.ndarray,
+    ) -> None:
+        self.sources = list(sources)
+        self.which = which
+        self.position = position
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @overload
+    def __getitem__(self, key: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, key: slice) -> Frames: ...
+    def __getitem__(self, key: int | slice) -> Atoms | Frames:
+        if isinstance(key, slice):
+            return Frames(self.sources, self.which[key], self.position[key])
+        name, frames = self.sources[self.which[key]]
+        index = int(self.position[key])
+        atoms = frames[index]
+        atoms.info["source"] = name
+        atoms.info["index"] = index
+        return atoms
+
+    def __iter__(self) -> Iterator[Atoms]:
+        return (self[k] for k in range(len(self)))
+
+    def __add__(self, other: Frames) -> Frames:
+        return Frames(
+            [*self.sources, *other.sources],
+            np.concatenate([self.which, other.which + len(self.sources)]),
+            np.concatenate([self.position, other.position]),
+        )
+
+    def select(self, chosen: np.ndarray) -> Frames:
+        """The frames at these places, in this order."""
+        return Frames(self.sources, self.which[chosen], self.position[chosen])
+
+    def names(self) -> list[list[str | int]]:
+        """``[source, index]`` of every frame, without reading it."""
+        return [
+            [self.sources[w][0], int(i)] for w, i in zip(self.which, self.position, strict=True)
+        ]
+
+
+def read_frames(
+    path: Path,
+    level: str = "",
+    max_force: float | None = None,
+    min_distance: float | None = None,
+    forces: bool = True,
+) -> tuple[Frames, list[str]]:
+    """Read labelled frames.
+
+    Parameters
+    ----------
+    path : Path
+        Extended XYZ, plain or gzipped, with energy (eV) and forces (eV/Å); QM9 as ``.npz``; or a
+        folder that ``tpainn-train classical`` wrote, whose HDF5 shards stay on disk.
+    level : str
+        Level of theory that frames with an info key ``level`` must have.
+    max_force : float, optional
+        Reject frames with a larger force on any atom, eV/Å.
+    min_distance : float, optional
+        Reject frames with two atoms closer than this, Å.
+    forces : bool
+        Whether every frame must have forces.
+
+    Returns
+    -------
+    frames : Frames
+    rejected : list of str
+        One line per frame that was left out, with the reason.
+
+    Raises
+    ------
+    DataError
+        Missing, empty or unreadable file; a frame without the labels; two levels of theory in
+        one set; no frame left.
+    """
+    needed = ("energy", "forces") if forces else ("energy",)
+    kept, rejected = [], []
+    frames = _open(path)
+    for index, atoms in enumerate(frames):
+        where = f"{path.name}, frame {index}"
+        for label in needed:
+            if not has_label(atoms, label):
+                raise DataError(f"{where}: no {label}; label every frame before training")
+        own_level = str(atoms.info.get("level", level))
+        if own_level != level:
+            raise DataError(
+                f"{where}: level of theory {own_level!r} differs from {level!r} of the set; train "
+                "on one level at a time, and name it in 'data: level'"
+            )
+        problem = _problem(atoms, max_force, min_distance)
+        if problem:
+            rejected.append(f"{where}: {problem}")
+        else:
+            kept.append(index)
+    if not kept:
+        raise DataError(f"{path}: every frame was rejected; the first: {rejected[0]}")
+    indices = np.array(kept, dtype=np.int64)
+    return Frames([(path.name, frames)], np.zeros_like(indices), indices), rejected
+
+
+def _problem(atoms: Atoms, max_force: float | None, min_distance: float | None) -> str | None:
+    labels = [
+        np.asarray(atoms.calc.results[k])
+        for k in ("energy", "forces", "stress")
+        if has_label(atoms, k)
+    ]
+    if not (np.isfinite(atoms.positions).all() and all(np.isfinite(x).all() for x in labels)):
+        return "positions, energy, forces or stress are not finite"
+    if max_force is not None and has_label(atoms, "forces"):
+        largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+        if largest > max_force:
+            return f"force {largest:.1f} eV/Å exceeds max_force {max_force}"
+    if min_distance is not None:
+        short = neighbor_list("d", atoms, min_distance)
+        if len(short):
+            return f"atoms {short.min():.3f} Å apart (min_distance {min_distance})"
+    return None
+
+
+def _open(path: Path) -> Sequence[Atoms]:
+    if path.is_dir():
+        if any(path.glob(f"*{SUFFIX}")):
+            return FrameStore(path)
+        shards = sorted(p for p in path.glob("*.extxyz") if p.stat().st_size)
+        if shards:
+            return [atoms for shard in shards for atoms in _parse(shard)]
+        raise DataError(f"{path} holds no frames (*{SUFFIX} or *.extxyz)")
+    if path.suffix == ".npz":
+        return QM9Frames(path)
+    return _parse(path)
+
+
+def _parse(path: Path) -> list[Atoms]:
+    if not path.is_file():
+        raise DataError(f"no data file {path}")
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt") as handle:
+            text = handle.read()
+        # ASE reads a string several times faster than a compressed file
+        frames = ase.io.read(io.StringIO(text), ":", format="extxyz") if text.strip() else []
+    except Exception as error:  # ASE raises what its parser happens to meet
+        raise DataError(f"{path} is not readable extended XYZ: {error}") from None
+    if not frames:
+        raise DataError(f"{path} holds no frames")
+    return list(frames)
+
+
+def has_label(atoms: Atoms, label: str) -> bool:
+    """Whether a frame carries ``"energy"``, ``"forces"`` or ``"stress"``."""
+    if atoms.calc is None:
+        return False
+    try:
+        return atoms.calc.get_property(label, atoms, allow_calculation=False) is not None
+    except PropertyNotImplementedError:
+        return False
+
+
+def elements_of(frames: Iterable[Atoms]) -> tuple[str, ...]:
+    """Chemical symbols that occur, by atomic number."""
+    numbers = sorted({int(z) for atoms in frames for z in np.unique(atoms.numbers)})
+    return tuple(ase.data.chemical_symbols[z] for z in numbers)
+
+
+def composition(frames: Iterable[Atoms], elements: Sequence[str]) -> np.ndarray:
+    """Atoms of each element per frame, (frames, elements)."""
+    counts = [Counter(atoms.get_chemical_symbols()) for atoms in frames]
+    return np.array([[c[e] for e in elements] for c in counts], dtype=float)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, or of the files of a store."""
+    if path.is_dir():
+        shards = sorted([*path.glob(f"*{SUFFIX}"), *path.glob("*.extxyz")])
+        lines = "".join(f"{sha256(shard)} {shard.name}\n" for shard in shards)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,127 @@
+"""The data of a run: frames, their split, and the record of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.modelfile import write_atomically
+from training.config import DataSection, RunConfig, expand_path
+from training.frames import Frames, read_frames, sha256
+from training.split import Split, split_blocks
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class LabelledSet:
+    """The frames of a run, split.
+
+    Attributes
+    ----------
+    frames : Frames
+    split : Split
+    files : dict of str to str
+        sha256 of each file.
+    rejected : list of str
+        One line per frame that was left out.
+    """
+
+    frames: Frames
+    split: Split
+    files: dict[str, str]
+    rejected: list[str] = field(default_factory=list)
+
+    def part(self, name: str) -> Frames:
+        """Frames of ``"train"``, ``"validation"`` or ``"test"``."""
+        return self.frames.select(getattr(self.split, name))
+
+    def subset(self, n_train: int, seed: int) -> LabelledSet:
+        """The same set with `n_train` training frames; subsets of one seed are nested.
+
+        Raises
+        ------
+        DataError
+            If there are not as many.
+        """
+        train = self.split.train
+        if n_train > len(train):
+            raise DataError(f"there are {len(train)} training frames, not n_train = {n_train}")
+        chosen = np.random.default_rng((seed, 0)).permutation(train)[:n_train]
+        return replace(self, split=replace(self.split, train=np.sort(chosen)))
+
+
+def read_labelled_set(config: RunConfig, base: Path) -> LabelledSet:
+    """Read, check and split the data of a configuration; paths are relative to `base`."""
+    return read_data(config.data, base, forces=config.loss.forces > 0)
+
+
+def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
+    """Read, check and split data.
+
+    Parameters
+    ----------
+    d : DataSection
+    base : Path
+        Folder that relative paths refer to.
+    forces : bool
+        Whether every frame must have forces.
+    """
+    parts: list[Frames] = []
+    rejected: list[str] = []
+    files = {}
+    for name in d.files:
+        path = expand_path(name, base)
+        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces)
+        parts.append(kept)
+        rejected += left_out
+        files[path.name] = sha256(path)
+    frames = parts[0]
+    for part in parts[1:]:
+        frames = frames + part
+    groups = [(a.info["source"], a.info.get(d.group_by) if d.group_by else None) for a in frames]
+    split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
+    data = LabelledSet(frames, split, files, rejected)
+    return data.subset(d.n_train, d.subset_seed) if d.n_train else data
+
+
+def record_split(output: Path, data: LabelledSet, start: str | None = None) -> None:
+    """Write ``split.json`` and ``rejected.txt``, or check that they are those of this run.
+
+    Parameters
+    ----------
+    output : Path
+    data : LabelledSet
+    start : str, optional
+        sha256 of the model that the run starts from.
+
+    Raises
+    ------
+    ConfigError
+        If the folder records another split or start.
+    """
+    record = {
+        "files_sha256": data.files,
+        "sets": {
+            name: data.frames.select(indices).names() for name, indices in vars(data.split).items()
+        },
+    }
+    if start is not None:
+        record["start_sha256"] = start
+    path = output / "split.json"
+    text = json.dumps(record)
+    if path.is_file() and path.read_text() != text:
+        raise ConfigError(
+            f"{path} records another data split: the data, the model or the configuration changed "
+            "since this run began; choose another output folder"
+        )
+    write_atomically(path, text.encode())
+    write_atomically(output / "rejected.txt", "\n".join(data.rejected).encode())
+    if data.rejected:
+        _log.warning("%d frames rejected, see %s%srejected.txt", len(data.rejected), output, os.sep)

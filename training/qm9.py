@@ -1,0 +1,69 @@
+"""QM9 as frames: equilibrium geometries with total energies, no forces."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from tpainn_calc.errors import DataError
+
+LEVEL = "B3LYP/6-31G(2df,p)"
+
+
+class QM9Frames(Sequence[Atoms]):
+    """Molecules of QM9 with the energy U0 in eV (Ramakrishnan et al., Sci. Data 1, 140022 (2014)).
+
+    Parameters
+    ----------
+    path : Path
+        Archive with ``id``, ``offset``, ``Z``, ``pos`` (Å) and ``u0`` (Hartree).
+
+    Raises
+    ------
+    DataError
+        If the file is missing or has another content.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DataError(f"no data file {path}")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                names = ("id", "offset", "Z", "pos", "u0")
+                self._columns = {name: archive[name] for name in names}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is not an archive of QM9: {error}") from None
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Index of every molecule in the original set (molecules,)."""
+        return np.asarray(self._columns["id"])
+
+    def __len__(self) -> int:
+        return len(self._columns["u0"])
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Atoms]: ...
+    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        c = self._columns
+        begin, end = c["offset"][index : index + 2]
+        atoms = Atoms(c["Z"][begin:end], positions=c["pos"][begin:end].astype(float))
+        atoms.info.update(molecule=int(c["id"][index]), level=LEVEL)
+        energy = float(c["u0"][index]) * units.Hartree
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+        return atoms
+
+    def __iter__(self) -> Iterator[Atoms]:
+        return (self[k] for k in range(len(self)))

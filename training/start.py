@@ -1,0 +1,210 @@
+"""Where a run starts: fresh weights, or those of a pretrained model at a new level of theory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from tpainn_calc import ops
+from tpainn_calc.errors import ConfigError
+from tpainn_calc.graph import Graph
+from tpainn_calc.modelfile import Manifest, find_model, load_model
+from tpainn_calc.potential import Hyperparameters, Potential, predict
+from training.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
+from training.frames import composition, elements_of, has_label, sha256
+from training.reference import ReferenceFit, fit_reference_energies, reference_table
+
+SHAPE = ("elements", "n_features", "n_blocks", "cutoff", "n_basis", "basis", "envelope")
+
+
+@dataclass
+class Start:
+    """A potential that is ready to be trained.
+
+    Attributes
+    ----------
+    potential : Potential
+    reference : ReferenceFit
+        Of the level of theory that it will be trained on.
+    method : str
+        ``scratch``, ``pretrain`` or ``autotune``.
+    rates : dict of str to float
+        Factor on the learning rate of each parameter.
+    previous : Manifest, optional
+        Of the model that it starts from.
+    table : str
+        Reference energies before and after, for people.
+    source : dict
+        Name, level and sha256 of the model that it starts from.
+    """
+
+    potential: Potential
+    reference: ReferenceFit
+    method: str
+    table: str
+    rates: dict[str, float] = field(default_factory=dict)
+    previous: Manifest | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "scratch") -> Start:
+    """Random weights; reference energies and energy scale fitted to `frames`.
+
+    Raises
+    ------
+    ConfigError
+        If ``model`` does not fit the data or makes no network.
+    """
+    m = config.model
+    found = elements_of(frames)
+    elements = tuple(m.elements) if m.elements else found
+    missing = set(found) - set(elements)
+    if missing:
+        raise ConfigError(f"model.elements lacks {', '.join(sorted(missing))}, which the data hold")
+    shape = m.model_dump(exclude={"name", "elements", "dtype"})
+    try:
+        hyperparameters = Hyperparameters(elements=elements, **shape)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
+    potential = Potential(hyperparameters, fused=_fused(config))
+    potential.set_dtype(torch.float64 if m.dtype == "float64" else torch.float32)
+    energy = np.array([a.get_potential_energy() for a in frames])
+    counts = composition(frames, elements)
+    reference = fit_reference_energies(counts, energy, elements)
+    potential.reference_energies.copy_(torch.from_numpy(reference.energies))
+    potential.scale.fill_(_energy_scale(frames, energy - counts @ reference.energies))
+    return Start(potential, reference, method, reference.describe())
+
+
+def tuned_start(
+    config: AutotuneConfig, frames: Sequence[Atoms], model: str | Path | None = None
+) -> Start:
+    """The weights of a pretrained model, with reference energies of the level of `frames`.
+
+    The reference energies are fitted to what the pretrained network leaves unexplained, so the
+    potential starts without a mean error; network and energy scale stay as they are.
+
+    Parameters
+    ----------
+    config : AutotuneConfig
+    frames : sequence of ase.Atoms
+        Training frames.
+    model : path or str, optional
+        Model file; ``tune.start`` by default.
+
+    Raises
+    ------
+    ConfigError
+        If no model is named; if it has other elements, cut-off or size than the data or the
+        configuration ask for; if a part to freeze does not exist or nothing is left to train.
+    """
+    name = model if model is not None else config.tune.start
+    if name is None:
+        raise ConfigError("no model to start from: give --from MODEL or 'tune: start'")
+    path = find_model(name)
+    potential, manifest = load_model(path, kernel="auto" if _fused(config) else "plain")
+    _check_shape(config, potential.hyperparameters, path)
+    unknown = set(elements_of(frames)) - set(potential.elements)
+    if unknown:
+        raise ConfigError(
+            f"{path} knows {', '.join(potential.elements)}, but the data hold "
+            f"{', '.join(sorted(unknown))} too: pretrain on frames with all elements"
+        )
+    energy = np.array([a.get_potential_energy() for a in frames])
+    counts = composition(frames, potential.elements)
+    before = potential.reference_energies.numpy().copy()
+    network = _energies(potential, frames) - counts @ before
+    reference = fit_reference_energies(counts, energy - network, potential.elements)
+    table = reference_table(
+        potential.elements,
+        {
+            manifest.level_of_theory or "unnamed": before,
+            config.data.level or "unnamed": reference.energies,
+        },
+        [energy - network - counts @ e for e in (before, reference.energies)],
+        counts,
+        reference,
+    )
+    potential.reference_energies.copy_(torch.from_numpy(reference.energies))
+    potential.requires_grad_(True).train()
+    rates = learning_rates(potential, config.tune)
+    for key, parameter in potential.named_parameters():
+        parameter.requires_grad_(rates[key] > 0)
+    source = {"name": manifest.name, "level": manifest.level_of_theory, "sha256": sha256(path)}
+    return Start(potential, reference, "autotune", table, rates, manifest, source)
+
+
+def learning_rates(potential: Potential, tune: TuneSection) -> dict[str, float]:
+    """Factor on the learning rate of every parameter; zero where it is frozen.
+
+    Raises
+    ------
+    ConfigError
+        If a part to freeze does not exist, or nothing is left to train.
+    """
+    n_blocks = potential.hyperparameters.n_blocks
+    parts = ["embedding", *(f"block{k}" for k in range(n_blocks)), "readout"]
+    wrong = [part for part in tune.freeze if part not in parts]
+    if wrong:
+        raise ConfigError(f"tune.freeze: no part {wrong[0]!r}; there are {', '.join(parts)}")
+    frozen = set(parts[:-1]) if tune.readout_only else set()
+    frozen |= set(tune.freeze)
+    if frozen == set(parts):
+        raise ConfigError("tune.freeze leaves nothing to train")
+    rates = {}
+    for name, _ in potential.named_parameters():
+        _, kind, *rest = name.split(".")  # network.blocks.0.message...
+        part = {"output": "readout", "blocks": f"block{rest[0]}"}.get(kind, kind)
+        depth = len(parts) - 1 - parts.index(part)
+        rates[name] = 0.0 if part in frozen else tune.layer_decay**depth
+    return rates
+
+
+def _check_shape(config: AutotuneConfig, found: Hyperparameters, path: Path) -> None:
+    for name in SHAPE:
+        asked = getattr(config.model, name)
+        has = getattr(found, name)
+        same = set(asked or ()) == set(has) if name == "elements" else asked == has
+        if asked is not None and not same:
+            raise ConfigError(
+                f"model.{name} is {asked}, but {path} was trained with {_plain(has)}: weights fit "
+                "one shape only; leave the key out, or pretrain with that shape"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _fused(config: RunConfig) -> bool:
+    # the compiled operator runs on CPU only
+    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    return not on_gpu and ops.load()
+
+
+def _energy_scale(frames: Sequence[Atoms], residual: np.ndarray) -> float:
+    # total energies scatter with composition; forces tell the natural scale
+    total, count = 0.0, 0
+    for atoms in frames:
+        if has_label(atoms, "forces"):
+            total += float((atoms.get_forces() ** 2).sum())
+            count += 3 * len(atoms)
+    if count:
+        return max(float(np.sqrt(total / count)), 1e-6)
+    # without forces: as if atoms contributed independently to what the references leave
+    n_atoms = np.array([len(a) for a in frames])
+    return max(float(np.sqrt(np.mean(residual**2 / n_atoms))), 1e-6)
+
+
+def _energies(potential: Potential, frames: Sequence[Atoms]) -> np.ndarray:
+    values = []
+    for atoms in frames:
+        graph = Graph.from_atoms(atoms, potential.elements, potential.cutoff)
+        values.append(predict(potential, graph, forces=False).energy.item())
+    return np.array(values)
