@@ -1,184 +1,207 @@
-"""Compilation on first use: what the cache key sees, and what a user reads when it fails."""
+"""Compiled libraries: found again when nothing changed, built afresh when anything did."""
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
-import os
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tpainn_calc import compiler
-from tpainn_calc.compiler import Library, compile_library, find_compiler, library_path
+from tpainn_calc.compiler import Library, cache_root, compile_library, find_compiler, library_path
 from tpainn_calc.errors import BuildError
 
+SOURCE = 'extern "C" int answer() { return ANSWER; }\n'
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and none of the user's settings."""
-    for name in ("CXX", "TPAINN_MARCH"):
-        monkeypatch.delenv(name, raising=False)
+
+@pytest.fixture
+def library(tmp_path, monkeypatch) -> Library:
+    """A library that compiles in no time."""
     monkeypatch.setenv("TPAINN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Library:
-    """A library of one function, without torch's headers: it compiles in no time."""
-    source = tmp_path / "answer.cpp"
-    header = tmp_path / "answer.h"
-    header.write_text("#define ANSWER 42\n")
-    source.write_text('#include "answer.h"\nextern "C" int answer() { return ANSWER; }\n')
-    return Library("libanswer.so", sources=[source], headers=[header])
-
-
-@pytest.fixture
-def needs_compiler() -> None:
     try:
         find_compiler()
     except BuildError as error:
         pytest.skip(str(error))
+    source, header = tmp_path / "answer.cpp", tmp_path / "answer.h"
+    header.write_text("#define ANSWER 42\n")
+    source.write_text(f'#include "answer.h"\n{SOURCE}')
+    return Library(name="libanswer.so", sources=[source], headers=[header])
 
 
-def fake_compiler(folder: Path, script: str, name: str = "g++") -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
+def answer(path: Path) -> int:
+    return ctypes.CDLL(str(path)).answer()
 
 
-@pytest.mark.usefixtures("needs_compiler")
-def test_compiles_once_and_says_so(library: Library) -> None:
-    notes: list[str] = []
-    path = compile_library(library, notes.append)
-    assert ctypes.CDLL(str(path)).answer() == 42
-    assert len(notes) == 1
-    assert notes[0].startswith(f"compiling libanswer.so for torch {torch.__version__}")
-    stamp = path.stat().st_mtime_ns
-    assert compile_library(library, notes.append) == path == library_path(library)
-    assert path.stat().st_mtime_ns == stamp
-    assert len(notes) == 1
+def files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.usefixtures("needs_compiler")
-def test_a_change_of_source_or_header_leads_to_a_new_build(library: Library) -> None:
-    before = compile_library(library)
-    Path(library.headers[0]).write_text("#define ANSWER 43\n")
-    after = compile_library(library)
-    assert after != before
-    assert before.is_file()
-    assert ctypes.CDLL(str(after)).answer() == 43
+def test_built_once(library, monkeypatch):
+    said: list[str] = []
+    path = compile_library(library, said.append)
+    assert path == library_path(library)
+    assert path.is_relative_to(cache_root())
+    assert answer(path) == 42
+    assert len(said) == 1
+    assert said[0].startswith("compiling libanswer.so for torch ")
+    built = path.stat().st_mtime_ns
+
+    def never(*_, **__):
+        raise AssertionError("compiled twice")
+
+    monkeypatch.setattr(compiler, "_compile", never)
+    assert compile_library(library, said.append) == path
+    assert path.stat().st_mtime_ns == built
+    assert len(said) == 1
+    assert files(path.parent) == ["build.log", "libanswer.so", "lock"]
 
 
-@pytest.mark.usefixtures("needs_compiler")
-def test_threads_that_start_together_compile_once(library: Library) -> None:
-    notes: list[str] = []
-    threads = [
-        threading.Thread(target=compile_library, args=(library, notes.append)) for _ in range(4)
+def with_(library: Library, **changes) -> Library:
+    return Library(**{**vars(library), **changes})
+
+
+def test_key_changes_with_everything_that_matters(library, monkeypatch, tmp_path):
+    paths = [library_path(library)]
+    paths += [
+        library_path(with_(library, **change))
+        for change in (
+            {"flags": ["-DX"]},
+            {"links": ["-lm"]},
+            {"include": [str(tmp_path)]},
+            {"rpath": [str(tmp_path / "lib")]},
+            {"key": ["another version of LAMMPS"]},
+        )
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(notes) == 1
-    assert library_path(library).is_file()
+    other = tmp_path / "c++"
+    other.write_text("#!/bin/sh\necho another compiler\n")
+    other.chmod(0o755)
+    environments = [{"TPAINN_MARCH": "x86-64"}, {"TPAINN_MARCH": "x86-64-v2"}, {"CXX": str(other)}]
+    for environment in environments:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            paths.append(library_path(library))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "99.0")
+        paths.append(library_path(library))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch._C, "_GLIBCXX_USE_CXX11_ABI", "other")
+        paths.append(library_path(library))
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_processor", lambda: "flags: fpu")
+        paths.append(library_path(library))
+    assert library_path(library) == paths[0]  # all of it was undone
+    for changed in (*library.sources, *library.headers):
+        changed.write_text(changed.read_text() + "// changed\n")
+        paths.append(library_path(library))
+    assert len(set(paths)) == len(paths)
+    assert all(path.name == "libanswer.so" for path in paths)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda patch: patch.setattr(torch, "__version__", "99.0"),
-        lambda patch: patch.setattr(torch._C, "_GLIBCXX_USE_CXX11_ABI", "other"),
-        lambda patch: patch.setattr(compiler, "_processor", lambda: "another processor"),
-        lambda patch: patch.setattr(compiler, "_compiler_version", lambda: "g++ 99"),
-        lambda patch: patch.setenv("TPAINN_MARCH", "x86-64"),
-    ],
-    ids=["torch", "abi", "processor", "compiler", "march"],
-)
-def test_the_key_sees_the_surroundings(
-    change, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = library_path(library)
-    change(monkeypatch)
-    assert library_path(library) != before
+def test_changed_source_is_compiled_afresh(library):
+    old = compile_library(library)
+    library.headers[0].write_text("#define ANSWER 43\n")
+    new = compile_library(library)
+    assert new != old
+    assert answer(new) == 43
+    assert answer(old) == 42  # still there for whoever uses it
 
 
-@pytest.mark.parametrize("field", ["include", "links", "rpath", "key"])
-def test_the_key_sees_the_library(field: str, library: Library) -> None:
-    assert library_path(dataclasses.replace(library, **{field: ["x"]})) != library_path(library)
+def refused(library: Library) -> str:
+    with pytest.raises(BuildError) as caught:
+        compile_library(library, pytest.fail)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
-def test_no_compiler(
-    library: Library, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    notes: list[str] = []
+def test_no_compiler(library, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent/g++")
-    with pytest.raises(BuildError, match=r"\$CXX = '/nonexistent/g\+\+' is not a program"):
-        compile_library(library, notes.append)
+    message = refused(library)
+    assert "$CXX = '/nonexistent/g++' is not a program" in message
+    assert "install g++" in message
+    assert not cache_root().exists()
     monkeypatch.delenv("CXX")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildError, match=r"no g\+\+, c\+\+ or clang\+\+ on PATH; install"):
-        compile_library(library, notes.append)
-    assert not notes
-    assert not cache.exists()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "no g++, c++ or clang++ on PATH" in refused(library)
 
 
-def test_compilers_are_tried_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    clang = fake_compiler(folder, "exit 0", "clang++")
-    monkeypatch.setenv("PATH", str(folder))
-    assert find_compiler() == str(clang)
-    gcc = fake_compiler(folder, "exit 0", "g++")
-    assert find_compiler() == str(gcc)
-    monkeypatch.setenv("CXX", "clang++")
-    assert find_compiler() == str(clang)
-
-
-def test_a_failure_shows_the_first_error_and_leaves_a_log(
-    library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    script = 'echo "note: hello" >&2; echo "a.cpp:1: error: bad luck" >&2; exit 1'
-    monkeypatch.setenv("CXX", str(fake_compiler(tmp_path / "bin", script)))
+def test_error_of_the_compiler(library):
+    library.sources[0].write_text("int main( { return 0; }\n\nnonsense\n")
     with pytest.raises(BuildError) as caught:
         compile_library(library)
     message = str(caught.value)
-    assert "compiling libanswer.so failed: a.cpp:1: error: bad luck" in message
     assert "\n" not in message
-    log = library_path(library).parent / "build.log"
-    assert str(log) in message
-    assert "note: hello" in log.read_text()
-    assert not library_path(library).exists()
+    assert message.startswith("compiling libanswer.so failed: ")
+    assert "answer.cpp:1" in message
+    log = Path(message.rpartition("(see ")[2].removesuffix(")"))
+    assert "answer.cpp" in log.read_text()
+    assert files(log.parent) == ["build.log", "lock"]
+    # a repaired source is another key
+    library.sources[0].write_text(f'#include "answer.h"\n{SOURCE}')
+    assert answer(compile_library(library)) == 42
 
 
-def test_a_cache_that_cannot_be_written(
-    library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("CXX", str(fake_compiler(tmp_path / "bin", "exit 0")))
-    occupied = tmp_path / "file"
-    occupied.write_text("")
-    monkeypatch.setenv("TPAINN_CACHE", str(occupied))
-    with pytest.raises(BuildError, match=r"cannot write the cache .*; set TPAINN_CACHE"):
+def test_killed_compiler_leaves_no_half_written_library(library, monkeypatch, tmp_path):
+    """A compiler that writes half a file and fails; the next attempt starts afresh."""
+    bad = tmp_path / "bad-c++"
+    bad.write_text(
+        "#!/bin/sh\n"
+        'while [ $# -gt 0 ]; do [ "$1" = -o ] && echo half > "$2"; shift; done\n'
+        "echo 'fatal error: Killed signal terminated program' >&2\nexit 1\n"
+    )
+    bad.chmod(0o755)
+    # the same key for both compilers, as for one that is killed the first time
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "one")
+    good = find_compiler()
+    monkeypatch.setenv("CXX", str(bad))
+    with pytest.raises(BuildError, match="Killed signal"):
+        compile_library(library)
+    target = library_path(library)
+    assert not target.exists()
+    assert files(target.parent) == ["build.log", "lock"]
+    monkeypatch.setenv("CXX", good)
+    assert compile_library(library) == target
+    assert answer(target) == 42
+
+
+def test_compiler_that_cannot_run(library, monkeypatch, tmp_path):
+    broken = tmp_path / "broken-c++"
+    broken.write_bytes(b"\x7fELF nonsense")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "broken")
+    with pytest.raises(BuildError, match="cannot run the compiler"):
         compile_library(library)
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    assert compiler.cache_root() == cache
+def test_folder_of_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TPAINN_CACHE", str(tmp_path / "a"))
+    assert cache_root() == tmp_path / "a"
     monkeypatch.delenv("TPAINN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert compiler.cache_root() == Path("/x/tpainn")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache_root() == tmp_path / "b" / "tpainn"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert compiler.cache_root() == Path("/home/somebody/.cache/tpainn")
+    assert cache_root() == Path.home() / ".cache" / "tpainn"
+    assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.usefixtures("needs_compiler")
-def test_march_can_be_chosen(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    if os.uname().machine != "x86_64":
-        pytest.skip("names an x86-64 architecture")
-    monkeypatch.setenv("TPAINN_MARCH", "x86-64")
-    path = compile_library(library)
-    assert "-march=x86-64 " in (path.parent / "build.log").read_text()
+def test_two_processes_compile_once(library):
+    code = f"""
+from pathlib import Path
+from tpainn_calc.compiler import Library, compile_library
+library = Library({library.name!r}, [Path({str(library.sources[0])!r})],
+                  [Path({str(library.headers[0])!r})])
+print(compile_library(library, print))
+"""
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    lines = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    path = library_path(library)
+    assert [said[-1] for said in lines] == [str(path)] * 2
+    assert sum(len(said) for said in lines) == 3  # one of them said that it was compiling
+    assert answer(path) == 42
