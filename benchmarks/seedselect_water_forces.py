@@ -25,7 +25,6 @@ from seedselect.benchmark.forces import (
     NormalEquations,
     labels_needed,
     normal_equations,
-    sum_matrices,
 )
 from seedselect.benchmark.methods import METHODS, Candidates
 from seedselect.benchmark.runner import write_rows
@@ -40,7 +39,7 @@ NAMES = [
     "random", "kmeans++", "facility", "max_det", "lcmd", "ensemble_covariance", "diversity",
     "score", "shuffled", "atbagging", "marginal", "aware_facility",
 ]  # fmt: skip
-RANDOM_DRAWS = 5
+RANDOM_DRAWS = 4
 TEST = 0.3
 
 
@@ -64,7 +63,7 @@ def load(name: str, limit: int) -> tuple[np.ndarray, np.ndarray, list[NormalEqua
 
 
 def curves(name: str, repetitions: int, limit: int) -> list[tuple]:
-    """Return (set, method, repetition, draw, n, rmse) for all methods."""
+    """Return (set, method, repetition, draw, n, median, rmse) for all methods."""
     X, cheap, parts = load(name, limit)
     out = []
     for r in tqdm(range(repetitions), desc=f"{name} repetitions", disable=None):
@@ -74,12 +73,6 @@ def curves(name: str, repetitions: int, limit: int) -> list[tuple]:
         split = Split(X[pool], cheap[pool], X[pool], np.zeros(len(pool)), X[test], test, True)
         candidates = Candidates(split, 100, 256, int(stream(name, r, "committee").integers(2**31)))
         held = [parts[i] for i in test]
-        truth = (
-            sum_matrices(held),
-            np.sum([p.vector for p in held], axis=0),
-            sum(p.square for p in held),
-            sum(p.components for p in held),
-        )
         mine = [parts[i] for i in pool]
         scale = np.sqrt(
             np.sum([p.matrix.diagonal() for p in mine], axis=0, dtype=float)
@@ -90,16 +83,22 @@ def curves(name: str, repetitions: int, limit: int) -> list[tuple]:
                 for n in SIZES:
                     rows = METHODS[method].choose(candidates, n, stream(name, r, method, draw, n))
                     model = ForceRidge(scale).fit([mine[i] for i in rows])
-                    out.append((name, method, r, draw, n, model.rmse(*truth)))
-        full = ForceRidge(scale).fit(mine).rmse(*truth)
-        out.append((name, "all frames", r, 0, len(mine), full))
+                    out.append((name, method, r, draw, n, *_errors(model, held)))
+        full = ForceRidge(scale).fit(mine)
+        out.append((name, "all frames", r, 0, len(mine), *_errors(full, held)))
     return out
+
+
+def _errors(model: ForceRidge, held: list[NormalEquations]) -> tuple[float, float]:
+    """Return the median error of a frame and the root-mean-square error of all frames."""
+    errors = model.frame_errors(held)
+    return float(np.median(errors)), float(np.sqrt((errors**2).mean()))
 
 
 def means(rows: list[tuple], name: str, method: str) -> np.ndarray:
     """Return errors (repetitions, sizes), averaged over draws."""
     table: dict[tuple[int, int], list[float]] = {}
-    for set_name, m, r, _, n, error in rows:
+    for set_name, m, r, _, n, error, _ in rows:
         if (set_name, m) == (name, method):
             table.setdefault((r, n), []).append(error)
     repetitions = sorted({r for r, _ in table})
@@ -149,7 +148,7 @@ def draw(rows: list[tuple], path: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel="labelled frames", title=f"water, {name}")
         axis.set_xticks(SIZES, [str(n) for n in SIZES])
         axis.minorticks_off()
-    axes[0].set_ylabel("rms force error / eV/Å")
+    axes[0].set_ylabel("median rms force error of a frame / eV/Å")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
     save(figure, path)
@@ -161,18 +160,19 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/water_forces"))
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--frames", type=int, default=500)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = [row for name in SETS for row in curves(name, args.repetitions, args.frames)]
-    summary: dict[tuple, list[float]] = {}
-    for name, method, _, _, n, error in rows:
-        summary.setdefault((name, method, n), []).append(error)
+    rows = [row for name in args.sets for row in curves(name, args.repetitions, args.frames)]
+    summary: dict[tuple, list[tuple[float, float]]] = {}
+    for name, method, _, _, n, *errors in rows:
+        summary.setdefault((name, method, n), []).append((errors[0], errors[1]))
     write_rows(
         args.output / "water_forces.csv",
-        ["set", "method", "frames", "rmse_eV_per_A", "standard_deviation", "values"],
-        [(*k, float(np.mean(v)), float(np.std(v)), len(v)) for k, v in summary.items()],
+        ["set", "method", "frames", "median_eV_per_A", "rmse_eV_per_A", "values"],
+        [(*k, *(float(x) for x in np.mean(v, axis=0)), len(v)) for k, v in summary.items()],
     )
-    table = [row for name in SETS for row in savings(rows, name)]
+    table = [row for name in args.sets for row in savings(rows, name)]
     header = ["set", "method", "random_frames", "frames_needed", "low", "high", "area_ratio",
               "area_low", "area_high", "verdict"]  # fmt: skip
     write_rows(args.output / "water_savings.csv", header, table)

@@ -101,8 +101,8 @@ class ForceRidge:
     """
 
     def __init__(self, scale: Array, ridge: float = 1e-3) -> None:
-        # Columns that hardly occur (no pair that close) stay unscaled: they get no weight.
-        self.scale = np.where(scale > 1e-5 * scale.max(), scale, scale.max())
+        # Columns that hardly occur (a pair that close) must not be blown up by their scale.
+        self.scale = np.maximum(scale, 0.05 * np.median(scale))
         self.ridge = ridge
 
     def fit(self, parts: Iterable[NormalEquations]) -> ForceRidge:
@@ -116,11 +116,12 @@ class ForceRidge:
         self.weights: Array = solve(scaled, vector / self.scale, assume_a="pos") / self.scale
         return self
 
-    def rmse(self, matrix: Array, vector: Array, square: float, components: int) -> float:
-        """Return the root-mean-square force error on summed normal equations, eV/Angstrom."""
+    def frame_errors(self, parts: list[NormalEquations]) -> Array:
+        """Return the root-mean-square force error of every frame, eV/Angstrom."""
         w = self.weights
-        error = square - 2 * w @ vector + w @ matrix @ w
-        return float(np.sqrt(max(float(error), 0.0) / components))
+        errors = [p.square - 2 * w @ p.vector + w @ p.matrix @ w for p in parts]
+        components = np.array([p.components for p in parts])
+        return np.sqrt(np.maximum(np.array(errors, dtype=float), 0.0) / components)
 
 
 def sum_matrices(parts: list[NormalEquations]) -> Array:
