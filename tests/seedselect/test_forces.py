@@ -38,8 +38,8 @@ def test_ridge_learns_what_the_features_can_say(make_frames):
         labelled.append(replace(frame, forces=spc_flexible(frame)[1] + extra))
     parts = [normal_equations(frame) for frame in labelled]
     scale = np.sqrt(np.mean([p.matrix.diagonal() / p.components for p in parts], axis=0))
-    few = ForceRidge(scale, ridge=1e-7).fit(parts[:1]).frame_errors(parts[12:])
-    many = ForceRidge(scale, ridge=1e-7).fit(parts[:12]).frame_errors(parts[12:])
+    few = ForceRidge(scale, ridge=1e-5).fit(parts[:1]).frame_errors(parts[12:])
+    many = ForceRidge(scale, ridge=1e-5).fit(parts[:12]).frame_errors(parts[12:])
     assert many.mean() < 0.5 * few.mean()
     size = np.sqrt([p.square / p.components for p in parts[12:]])
     assert (many < size).all()
