@@ -192,8 +192,7 @@ def load_model(
     if dtype is not None:
         potential.set_dtype(dtype)
     potential.requires_grad_(False)
-    potential.eval().to(device)
-    potential.network.tabulate()
+    potential.to(device).freeze()
     if check:
         check_golden(potential, manifest, path)
     return potential, manifest

@@ -72,6 +72,7 @@ class Potential(nn.Module):
     cutoff: Final[float]
     scale: Tensor
     reference_energies: Tensor
+    isolated: Tensor
     # TorchScript reads this name: the properties below are for Python only
     __jit_unused_properties__ = ["dtype", "elements"]  # noqa: RUF012
 
@@ -85,6 +86,8 @@ class Potential(nn.Module):
         # energy unit of the network (eV) and energy of the isolated atoms (eV)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference_energies", torch.zeros(len(elements), dtype=torch.float64))
+        # what the network says of isolated atoms; empty while the weights may still change
+        self.register_buffer("isolated", torch.empty(0), persistent=False)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -106,6 +109,32 @@ class Potential(nn.Module):
             setattr(owner, name.rpartition(".")[2], constant)
         return self
 
+    @torch.jit.unused
+    def freeze(self) -> "Potential":
+        """Prepare for inference: what depends on the weights alone is computed once, here."""
+        self.eval()
+        with torch.no_grad():
+            self.network.tabulate()
+            self.isolated = self.network_of_isolated_atoms()
+        return self
+
+    @torch.jit.unused
+    def train(self, mode: bool = True) -> "Potential":
+        """Set training mode; drops what :meth:`freeze` computed, since weights may now change."""
+        if mode:
+            self.isolated = torch.empty(0)
+        super().train(mode)
+        return self
+
+    def network_of_isolated_atoms(self) -> Tensor:
+        """Network output (elements,) for one atom of each element without neighbours."""
+        n = self.reference_energies.size(0)
+        device = self.reference_energies.device
+        species = torch.arange(n, device=device)
+        nothing = torch.empty(0, dtype=torch.int64, device=device)
+        vectors = torch.empty([0, 3], dtype=torch.float64, device=device)
+        return self.network(species, nothing, nothing, vectors)
+
     @torch.jit.export
     def connect(
         self, centre: Tensor, neighbour: Tensor, edge_vec: Tensor, n_centre: int, n_node: int
@@ -125,8 +154,12 @@ class Potential(nn.Module):
 
     @torch.jit.export
     def readout(self, s: Tensor, species: Tensor) -> Tensor:
-        """Per-atom energies (n,), float64, in eV."""
-        energies = self.network.readout(s).to(torch.float64) * self.scale
+        """Per-atom energies (n,), float64, in eV; an isolated atom has its reference energy."""
+        isolated = self.isolated
+        if isolated.numel() == 0:
+            isolated = self.network_of_isolated_atoms()
+        bound = self.network.readout(s) - isolated.index_select(0, species)
+        energies = bound.to(torch.float64) * self.scale
         return energies + self.reference_energies.index_select(0, species)
 
     def forward(

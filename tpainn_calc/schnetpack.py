@@ -125,6 +125,9 @@ def potential_from_schnetpack(
         if symbol not in hyperparameters.elements:
             raise ModelFileError(f"reference energy of {symbol}, which is not among the elements")
         potential.reference_energies[hyperparameters.elements.index(symbol)] = energy
+    # SchNetPack leaves the network's energy of isolated atoms where it is, ours is anchored
+    isolated = potential.network_of_isolated_atoms().detach().to(torch.float64)
+    potential.reference_energies.add_(isolated * potential.scale)
     return potential.eval()
 
 

@@ -55,10 +55,7 @@ def make_potential() -> Callable[..., Potential]:
         potential.scale.fill_(0.05)
         n = len(shape["elements"])
         potential.reference_energies[:] = torch.tensor(REFERENCE_ENERGIES[:n], dtype=torch.float64)
-        potential.set_dtype(dtype).eval()
-        if kernel == "fused":
-            potential.network.tabulate()
-        return potential
+        return potential.set_dtype(dtype).freeze()
 
     return make
 
