@@ -87,6 +87,41 @@ void EdgeList::update(double **x, const int *type, double angstrom, double cutof
   }
 }
 
+void EdgeList::add_up(const std::vector<double> &gradient, bool per_atom_virial, Sums &sums) const {
+  sums.forces.assign(3 * n_node(), 0.0);
+  sums.virial.assign(9, 0.0);
+  sums.virials.assign(per_atom_virial ? 9 * n_node() : 0, 0.0);
+  for (int64_t e = 0; e < m_n_edge; ++e) {
+    const double *r = &edge_vec[3 * e], *g = &gradient[3 * e];
+    double *at_centre = &sums.forces[3 * centre[e]];
+    double *at_neighbour = &sums.forces[3 * neighbour[e]];
+    for (int a = 0; a < 3; ++a) {
+      at_centre[a] += g[a];
+      at_neighbour[a] -= g[a];
+      for (int b = 0; b < 3; ++b) {
+        const double w = -r[a] * g[b];
+        sums.virial[3 * a + b] += w;
+        if (!per_atom_virial) continue;
+        sums.virials[9 * centre[e] + 3 * a + b] += 0.5 * w;
+        sums.virials[9 * neighbour[e] + 3 * a + b] += 0.5 * w;
+      }
+    }
+  }
+}
+
+Candidates EdgeList::candidates(Ghosts mode) const {
+  Candidates c;
+  c.n_own = n_own();
+  c.n_node = n_node();
+  c.n_centre = mode == Ghosts::exchange ? c.n_own : c.n_node;
+  c.n_pair = static_cast<int64_t>(m_first.size());
+  c.first = m_first.data();
+  c.second = m_second.data();
+  c.centre = m_centre.data();
+  c.neighbour = m_neighbour.data();
+  return c;
+}
+
 double EdgeList::memory_usage() const {
   return static_cast<double>(sizeof(int) * (atom_of.capacity() + m_node_of.capacity() +
                                             m_hops.capacity() + 2 * m_first.capacity()) +

@@ -10,6 +10,7 @@
 #ifndef TPAINN_EDGE_LIST_H
 #define TPAINN_EDGE_LIST_H
 
+#include "exported_model.h"
 #include "options.h"
 #include "range_guard.h"
 
@@ -31,6 +32,11 @@ public:
 
   // Edges shorter than cutoff (Å); x is in units of `angstrom`. The guard sees all of them.
   void update(double **x, const int *type, double angstrom, double cutoff, RangeGuard &guard);
+
+  // Energies and gradient of the edges, added up per node.
+  void add_up(const std::vector<double> &gradient, bool per_atom_virial, Sums &sums) const;
+
+  Candidates candidates(Ghosts mode) const;
 
   int64_t n_own() const { return m_n_own; }
   int64_t n_node() const { return static_cast<int64_t>(atom_of.size()); }

@@ -18,6 +18,7 @@
 #include <dlfcn.h>
 #include <stdexcept>
 #include <sys/stat.h>
+#include <type_traits>
 
 namespace tpainn {
 
@@ -92,6 +93,10 @@ Tensor wrap(const int64_t *data, int64_t n) {
 struct ExportedModel::Network {
   torch::jit::Module module;
   at::Device device{at::kCPU};
+
+  // of set_candidates(), on the device
+  Candidates sizes;
+  Tensor first, second, centre, neighbour, species;
 
   IValue call(const char *method, std::vector<IValue> arguments) const {
     return module.get_method(method)(std::move(arguments));
@@ -223,6 +228,70 @@ void ExportedModel::evaluate(const Graph &graph, int64_t n_energy, StateExchange
   }
   const Tensor host = e.detach().cpu().contiguous();
   energies.assign(host.const_data_ptr<double>(), host.const_data_ptr<double>() + n_energy);
+}
+
+void ExportedModel::set_candidates(const Candidates &candidates, const int64_t *species) {
+  Network &n = *m_network;
+  const auto move = [&](const auto *data, int64_t size, at::ScalarType type) {
+    using Value = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
+    // a copy in any case: the caller's buffers change
+    return at::from_blob(const_cast<Value *>(data), {size}, type).to(n.device, type, false, true);
+  };
+  n.sizes = candidates;
+  n.first = move(candidates.first, candidates.n_pair, at::kInt);
+  n.second = move(candidates.second, candidates.n_pair, at::kInt);
+  n.centre = move(candidates.centre, candidates.n_pair, at::kLong);
+  n.neighbour = move(candidates.neighbour, candidates.n_pair, at::kLong);
+  n.species = move(species, candidates.n_node, at::kLong);
+}
+
+static std::vector<double> to_host(const Tensor &tensor) {
+  const Tensor host = tensor.detach().cpu().contiguous();
+  return {host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel()};
+}
+
+void ExportedModel::evaluate_positions(const double *x, int64_t n_atom, double angstrom,
+                                       double cutoff, StateExchange *exchange, bool per_atom_virial,
+                                       Sums &sums) const {
+  PlainExecutor executor;
+  at::AutoGradMode with_gradient(true);
+  const Network &n = *m_network;
+  try {
+    Tensor r = at::from_blob(const_cast<double *>(x), {n_atom, 3}, at::kDouble).to(n.device);
+    r = r.div(angstrom);
+    Tensor edge_vec = r.index_select(0, n.second) - r.index_select(0, n.first);
+    // not "r2 < cutoff2": what is not a number must reach the model, and be reported
+    const Tensor inside = edge_vec.square().sum(1).ge(cutoff * cutoff).logical_not();
+    const Tensor keep = inside.nonzero().squeeze(1);
+    edge_vec = edge_vec.index_select(0, keep).requires_grad_(true);
+    const Tensor centre = n.centre.index_select(0, keep);
+    const Tensor neighbour = n.neighbour.index_select(0, keep);
+    Graph graph; // sizes only: an exchange needs no more
+    graph.n_centre = n.sizes.n_centre;
+    graph.n_node = n.sizes.n_node;
+    graph.n_edge = keep.numel();
+    Tensor e = exchange
+                   ? n.run_blocks(m_info, graph, n.species, centre, neighbour, edge_vec, exchange)
+                   : n.call("forward", {n.species, centre, neighbour, edge_vec}).toTensor();
+    e = e.narrow(0, 0, n.sizes.n_own);
+    Tensor g = torch::autograd::grad({e.sum()}, {edge_vec}, {}, std::nullopt, false, true)[0];
+    edge_vec = edge_vec.detach();
+    if (!g.defined()) g = at::zeros_like(edge_vec);
+    sums.energies = to_host(e);
+    sums.forces = to_host(at::zeros({n.sizes.n_node, 3}, g.options())
+                              .index_add(0, centre, g)
+                              .index_add(0, neighbour, g, -1));
+    sums.virial = to_host(-edge_vec.t().mm(g));
+    sums.virials.clear();
+    if (per_atom_virial) {
+      const Tensor half = (edge_vec.unsqueeze(2) * g.unsqueeze(1)).mul(-0.5).reshape({-1, 9});
+      sums.virials = to_host(at::zeros({n.sizes.n_node, 9}, g.options())
+                                 .index_add(0, centre, half)
+                                 .index_add(0, neighbour, half));
+    }
+  } catch (const c10::Error &error) {
+    throw std::runtime_error("\"" + m_info.path + "\": " + reason_of(error));
+  }
 }
 
 std::string choose_device(const std::string &wanted, int local_rank) {

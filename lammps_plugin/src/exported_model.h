@@ -38,6 +38,21 @@ struct Graph {
   double *edge_vec = nullptr;         // (n_edge, 3): x_neighbour - x_centre, Å
 };
 
+// What LAMMPS knows when it has made a new neighbour list; indices of candidates for edges.
+struct Candidates {
+  int64_t n_own = 0, n_centre = 0, n_node = 0, n_pair = 0;
+  const int *first = nullptr, *second = nullptr;         // atoms: edge_vec = x[second] - x[first]
+  const int64_t *centre = nullptr, *neighbour = nullptr; // the nodes that these atoms stand for
+};
+
+// What a model says, added up over its edges; eV and Å.
+struct Sums {
+  std::vector<double> energies; // (n_own)
+  std::vector<double> forces;   // (n_node, 3)
+  std::vector<double> virial;   // (9) xx xy xz yx ...: sum of -edge_vec x dE/d(edge_vec)
+  std::vector<double> virials;  // (n_node, 9) or none: half of every edge to each of its nodes
+};
+
 // Who brings the states of nodes that are computed elsewhere. Rows are per node, own nodes first.
 class StateExchange {
 public:
@@ -61,6 +76,12 @@ public:
   // exchange the blocks run one by one on the centres; without, on all nodes.
   void evaluate(const Graph &graph, int64_t n_energy, StateExchange *exchange,
                 std::vector<double> &energies, std::vector<double> &gradient) const;
+
+  // The same for a model on a GPU, in two halves: indices are moved there when the neighbour list
+  // is new; at every step positions go there, and forces come back. x: (n_atom, 3).
+  void set_candidates(const Candidates &candidates, const int64_t *species);
+  void evaluate_positions(const double *x, int64_t n_atom, double angstrom, double cutoff,
+                          StateExchange *exchange, bool per_atom_virial, Sums &sums) const;
 
 private:
   void load();

@@ -101,8 +101,8 @@ void PairTPaiNN::rebuild_graph() {
     for (int i = 0; i < nlocal; ++i) m_owner[i] = i;
     m_ghosts.forward_atoms(m_owner.data(), 1);
   }
-  m_edges.rebuild(list, m_mode, nlocal, nall, atom->type, m_takes_part, m_owner.data() + nlocal,
-                  n_blocks());
+  const double *owner = m_mode == Ghosts::fold ? m_owner.data() + nlocal : nullptr;
+  m_edges.rebuild(list, m_mode, nlocal, nall, atom->type, m_takes_part, owner, n_blocks());
   m_ghosts.set_nodes(&m_edges.atom_of, nall);
   m_species.resize(m_models.size());
   for (size_t m = 0; m < m_models.size(); ++m) {
@@ -113,45 +113,57 @@ void PairTPaiNN::rebuild_graph() {
     m_species[m].resize(m_edges.n_node());
     for (int64_t k = 0; k < m_edges.n_node(); ++k)
       m_species[m][k] = of_type[atom->type[m_edges.atom_of[k]]];
+    if (m_on_gpu) m_models[m].set_candidates(m_edges.candidates(m_mode), m_species[m].data());
   }
   m_built = neighbor->lastcall;
 }
 
 void PairTPaiNN::evaluate() {
-  m_edges.update(atom->x, atom->type, angstrom(), cutoff(), m_range);
-  check_range();
+  // with a GPU, the edges are made there; the processor looks at them for the range only
+  if (!m_on_gpu || neighbor->ago == 0 || eflag_global) {
+    m_edges.update(atom->x, atom->type, angstrom(), cutoff(), m_range);
+    check_range();
+  }
+  m_sums.resize(m_models.size());
+  for (size_t m = 0; m < m_models.size(); ++m) evaluate_model(m);
+  const bool committee = m_models.size() > 1;
+  if (committee) average();
+  add_forces(committee ? m_mean : m_sums[0]);
+  tally(committee ? m_mean : m_sums[0]);
+  const bool write = m_deviation_file && update->ntimestep % m_options.deviation_every == 0;
+  if (committee && (write || m_deviation_flag)) compute_deviation(write);
+}
+
+void PairTPaiNN::evaluate_model(size_t m) {
+  tpainn::StateExchange *exchange = m_mode == Ghosts::exchange ? &m_ghosts : nullptr;
+  const bool per_atom_virial = vflag_atom || cvflag_atom;
+  if (m_on_gpu) {
+    const int nall = atom->nlocal + atom->nghost;
+    m_models[m].evaluate_positions(nall ? atom->x[0] : nullptr, nall, angstrom(), cutoff(),
+                                   exchange, per_atom_virial, m_sums[m]);
+    return;
+  }
   Graph graph;
-  graph.n_centre = m_mode == Ghosts::exchange ? m_edges.n_own() : m_edges.n_node();
+  graph.n_centre = m_edges.candidates(m_mode).n_centre;
   graph.n_node = m_edges.n_node();
   graph.n_edge = m_edges.n_edge();
+  graph.species = m_species[m].data();
   graph.centre = m_edges.centre.data();
   graph.neighbour = m_edges.neighbour.data();
   graph.edge_vec = m_edges.edge_vec.data();
-  const size_t n_models = m_models.size();
-  m_model_energies.resize(n_models);
-  m_model_gradients.resize(n_models);
-  for (size_t m = 0; m < n_models; ++m) {
-    graph.species = m_species[m].data();
-    m_models[m].evaluate(graph, m_edges.n_own(), m_mode == Ghosts::exchange ? &m_ghosts : nullptr,
-                         m_model_energies[m], m_model_gradients[m]);
+  m_models[m].evaluate(graph, m_edges.n_own(), exchange, m_sums[m].energies, m_gradient);
+  m_edges.add_up(m_gradient, per_atom_virial, m_sums[m]);
+}
+
+void PairTPaiNN::average() {
+  for (auto part : {&tpainn::Sums::energies, &tpainn::Sums::forces, &tpainn::Sums::virial,
+                    &tpainn::Sums::virials}) {
+    std::vector<double> &mean = m_mean.*part;
+    mean.assign((m_sums[0].*part).size(), 0.0);
+    for (const auto &sums : m_sums)
+      for (size_t k = 0; k < mean.size(); ++k)
+        mean[k] += (sums.*part)[k] / static_cast<double>(m_sums.size());
   }
-  if (n_models == 1) {
-    add_forces(m_model_gradients[0]);
-    tally(m_model_energies[0], m_model_gradients[0]);
-    return;
-  }
-  const auto mean = [&](const std::vector<std::vector<double>> &all, std::vector<double> &result) {
-    result.assign(all[0].size(), 0.0);
-    for (const auto &one : all)
-      for (size_t k = 0; k < result.size(); ++k)
-        result[k] += one[k] / static_cast<double>(n_models);
-  };
-  mean(m_model_energies, m_energies);
-  mean(m_model_gradients, m_gradient);
-  add_forces(m_gradient);
-  tally(m_energies, m_gradient);
-  const bool write = m_deviation_file && update->ntimestep % m_options.deviation_every == 0;
-  if (write || m_deviation_flag) compute_deviation(write);
 }
 
 void PairTPaiNN::check_range() {
@@ -179,17 +191,12 @@ void PairTPaiNN::compute_deviation(bool write) {
   const int nlocal = atom->nlocal, nall = nlocal + atom->nghost;
   m_model_forces.assign(static_cast<size_t>(nall) * width, 0.0);
   std::vector<tpainn::Virial> virials(n_models);
-  for (int m = 0; m < n_models; ++m)
-    for (int64_t e = 0; e < m_edges.n_edge(); ++e) {
-      const double *g = &m_model_gradients[m][3 * e], *r = &m_edges.edge_vec[3 * e];
-      double *centre = &m_model_forces[m_edges.atom_of[m_edges.centre[e]] * width + 3 * m];
-      double *neighbour = &m_model_forces[m_edges.atom_of[m_edges.neighbour[e]] * width + 3 * m];
-      for (int a = 0; a < 3; ++a) {
-        centre[a] += g[a];
-        neighbour[a] -= g[a];
-        for (int b = 0; b < 3; ++b) virials[m][3 * a + b] -= r[a] * g[b];
-      }
-    }
+  for (int m = 0; m < n_models; ++m) {
+    std::copy_n(m_sums[m].virial.begin(), 9, virials[m].begin());
+    for (int64_t node = 0; node < m_edges.n_node(); ++node)
+      std::copy_n(&m_sums[m].forces[3 * node], 3,
+                  &m_model_forces[m_edges.atom_of[node] * width + 3 * m]);
+  }
   if (m_mode != Ghosts::fold) m_ghosts.reverse_atoms(m_model_forces.data(), width);
   m_atom_deviation.resize(atom->nmax);
   tpainn::force_deviation(m_model_forces.data(), n_models, nlocal, m_atom_deviation.data());
@@ -214,58 +221,48 @@ void *PairTPaiNN::extract_peratom(const char *name, int &ncol) {
   return m_atom_deviation.data();
 }
 
-void PairTPaiNN::add_forces(const std::vector<double> &gradient) {
-  double **f = atom->f;
+void PairTPaiNN::add_forces(const tpainn::Sums &sums) {
   const double unit = ev() / angstrom();
-  double sum = 0;
-  for (int64_t e = 0; e < m_edges.n_edge(); ++e) {
-    double *centre = f[m_edges.atom_of[m_edges.centre[e]]];
-    double *neighbour = f[m_edges.atom_of[m_edges.neighbour[e]]];
+  double total = 0;
+  for (int64_t node = 0; node < m_edges.n_node(); ++node) {
+    double *f = atom->f[m_edges.atom_of[node]];
     for (int k = 0; k < 3; ++k) {
-      const double g = gradient[3 * e + k] * unit;
-      centre[k] += g;
-      neighbour[k] -= g;
-      sum += g;
+      f[k] += unit * sums.forces[3 * node + k];
+      total += sums.forces[3 * node + k];
     }
   }
-  if (!std::isfinite(sum))
+  if (!std::isfinite(total))
     error->one(FLERR,
                "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
                "other or the simulation exploded; check the start structure and the time step",
                update->ntimestep);
 }
 
-void PairTPaiNN::tally(const std::vector<double> &energies, const std::vector<double> &gradient) {
+// Tensors arrive as xx xy xz yx yy yz zx zy zz. LAMMPS wants xx yy zz xy xz yz, and for centroids
+// yx zx zy behind these; the first index is that of the position.
+static void add_symmetric(double *sum, const double *w, double unit) {
+  static constexpr int UPPER[6]{0, 4, 8, 1, 2, 5}, LOWER[6]{0, 4, 8, 3, 6, 7};
+  for (int k = 0; k < 6; ++k) sum[k] += 0.5 * unit * (w[UPPER[k]] + w[LOWER[k]]);
+}
+
+static void add_full(double *sum, const double *w, double unit) {
+  static constexpr int ORDER[9]{0, 4, 8, 1, 2, 5, 3, 6, 7};
+  for (int k = 0; k < 9; ++k) sum[k] += unit * w[ORDER[k]];
+}
+
+void PairTPaiNN::tally(const tpainn::Sums &sums) {
   const double unit = ev();
   if (eflag_global)
-    for (const double e : energies) eng_vdwl += e * unit;
+    for (const double e : sums.energies) eng_vdwl += e * unit;
   if (eflag_atom)
-    for (size_t k = 0; k < energies.size(); ++k) eatom[m_edges.atom_of[k]] += energies[k] * unit;
-  if (!vflag_either) return;
-  for (int64_t e = 0; e < m_edges.n_edge(); ++e) {
-    const double *r = &m_edges.edge_vec[3 * e], *g = &gradient[3 * e];
-    double w[3][3]; // position x force of this edge; it belongs to its two atoms by halves
-    for (int a = 0; a < 3; ++a)
-      for (int b = 0; b < 3; ++b) w[a][b] = -unit * r[a] * g[b];
-    const double symmetric[6]{w[0][0],
-                              w[1][1],
-                              w[2][2],
-                              0.5 * (w[0][1] + w[1][0]),
-                              0.5 * (w[0][2] + w[2][0]),
-                              0.5 * (w[1][2] + w[2][1])};
-    if (vflag_global)
-      for (int k = 0; k < 6; ++k) virial[k] += symmetric[k];
-    if (!vflag_atom && !cvflag_atom) continue;
-    for (const int64_t node : {m_edges.centre[e], m_edges.neighbour[e]}) {
-      const int i = m_edges.atom_of[node];
-      if (vflag_atom)
-        for (int k = 0; k < 6; ++k) vatom[i][k] += 0.5 * symmetric[k];
-      if (cvflag_atom) {
-        const double full[9]{w[0][0], w[1][1], w[2][2], w[0][1], w[0][2],
-                             w[1][2], w[1][0], w[2][0], w[2][1]};
-        for (int k = 0; k < 9; ++k) cvatom[i][k] += 0.5 * full[k];
-      }
-    }
+    for (size_t k = 0; k < sums.energies.size(); ++k)
+      eatom[m_edges.atom_of[k]] += sums.energies[k] * unit;
+  if (vflag_global) add_symmetric(virial, sums.virial.data(), unit);
+  if (!vflag_atom && !cvflag_atom) return;
+  for (int64_t node = 0; node < m_edges.n_node(); ++node) {
+    const int i = m_edges.atom_of[node];
+    if (vflag_atom) add_symmetric(vatom[i], &sums.virials[9 * node], unit);
+    if (cvflag_atom) add_full(cvatom[i], &sums.virials[9 * node], unit);
   }
 }
 

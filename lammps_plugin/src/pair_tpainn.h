@@ -55,8 +55,10 @@ private:
   void rebuild_graph();
   void evaluate();
   void check_range();
-  void add_forces(const std::vector<double> &gradient);
-  void tally(const std::vector<double> &energies, const std::vector<double> &gradient);
+  void evaluate_model(size_t m);
+  void average();
+  void add_forces(const tpainn::Sums &sums);
+  void tally(const tpainn::Sums &sums);
   void compute_deviation(bool write);
 
   double ev() const;       // one eV in LAMMPS' units
@@ -78,8 +80,10 @@ private:
   std::vector<std::vector<int64_t>> m_species; // per model, per node
   std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")
 
-  std::vector<double> m_energies, m_gradient; // of the mean potential
-  std::vector<std::vector<double>> m_model_energies, m_model_gradients;
+  bool m_on_gpu = false; // positions are moved there, not edges
+  std::vector<double> m_gradient;
+  std::vector<tpainn::Sums> m_sums; // per model
+  tpainn::Sums m_mean;              // of a committee
   std::unique_ptr<tpainn::DeviationFile> m_deviation_file;
   std::vector<double> m_model_forces, m_atom_deviation; // eV/Å; the latter for `fix pair`
   int m_deviation_flag = 0;                             // `fix pair` asks by setting this

@@ -161,6 +161,9 @@ void PairTPaiNN::init_style() {
   reserve_comm();
   set_threads();
   set_range();
+  // the variable runs the path of GPUs on the CPU, so that it is tested everywhere
+  m_on_gpu = getenv("TPAINN_GPU_PATH") != nullptr;
+  for (const auto &model : m_models) m_on_gpu = m_on_gpu || model.info().device != "cpu";
   neighbor->add_request(this, m_mode == Ghosts::extended
                                   ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST
                                   : NeighConst::REQ_FULL);
