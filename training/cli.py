@@ -41,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     classical.add_argument("--quiet", action="store_true", help="no progress bar")
     classical.set_defaults(run=_classical)
 
+    curve = commands.add_parser("curve", help="learning curves of scratch and T-PaiNN")
+    curve.add_argument("config", type=Path, help="YAML file, see docs/training.md")
+    curve.add_argument("--quiet", action="store_true", help="no progress bar")
+    curve.set_defaults(run=_curve)
+
     evaluation = commands.add_parser("evaluate", help="errors of a model on labelled frames")
     evaluation.add_argument("model", help="model file or name of a shipped potential")
     evaluation.add_argument("data", type=Path, help="extended XYZ with energy and forces")
@@ -75,6 +80,14 @@ def _classical(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, ClassicalConfig)
     print(generate(config, Path.cwd(), progress=not arguments.quiet))
+    return 0
+
+
+def _curve(arguments: argparse.Namespace) -> int:
+    from training.curve import CurveConfig, run_curve
+
+    config = load_config(arguments.config, CurveConfig)
+    print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 

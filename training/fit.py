@@ -165,7 +165,8 @@ def best_metrics(output: Path) -> dict[str, float]:
     table = np.genfromtxt(output / "metrics.csv", delimiter=",", names=True)
     table = np.atleast_1d(table)
     row = table[int(np.nanargmin(table["val_loss"]))]
-    return {name: float(row[name]) for name in table.dtype.names or () if name != "train_loss"}
+    names = [n for n in table.dtype.names or () if n not in ("train_loss", "learning_rate")]
+    return {name: float(row[name]) for name in names}
 
 
 def _make_trainer(

@@ -13,13 +13,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 REFERENCE = {"O": -430.0, "H": -13.0}
 
 
-def spring_molecule(rng: np.random.Generator) -> Atoms:
+def spring_molecule(
+    rng: np.random.Generator, reference: dict[str, float] = REFERENCE, stiffness: float = 1.0
+) -> Atoms:
     """An H2O with harmonic O-H and H-H springs: exact energies and forces without any engine."""
     positions = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
     positions += rng.normal(0, 0.08, (3, 3))
-    energy, forces = sum(REFERENCE[s] for s in "OHH"), np.zeros((3, 3))
+    energy, forces = sum(reference[s] for s in "OHH"), np.zeros((3, 3))
     for i, j, k, r0 in ((0, 1, 30.0, 0.96), (0, 2, 30.0, 0.96), (1, 2, 5.0, 1.52)):
         vector = positions[j] - positions[i]
+        k *= stiffness
         r = np.linalg.norm(vector)
         energy += 0.5 * k * (r - r0) ** 2
         pull = k * (r - r0) * vector / r
@@ -68,3 +71,29 @@ def config_file(tmp_path: Path, data_file: Path) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
     return path
+
+
+# A cheap level of theory, other springs and another zero, and a model of it.
+CHEAP = {"O": -3.0, "H": 1.0}
+PRETRAIN = (
+    CONFIG.replace("output: run", "output: pretrained")
+    .replace("[data.extxyz]", "[cheap.extxyz]")
+    .replace("level: springs", "level: cheap")
+    .replace("max_steps: 60", "max_steps: 200")
+)
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``cheap.extxyz`` and the model ``pretrained/springs.safetensors``."""
+    from training.config import TrainingConfig, load_config
+    from training.fit import fit
+
+    folder = tmp_path_factory.mktemp("cheap")
+    rng = np.random.default_rng(1)
+    frames = [spring_molecule(rng, CHEAP, 0.8) for _ in range(60)]
+    ase.io.write(folder / "cheap.extxyz", frames, format="extxyz")
+    (folder / "pretrain.yaml").write_text(PRETRAIN)
+    config = load_config(folder / "pretrain.yaml", TrainingConfig)
+    fit(config, folder, progress=False, method="pretrain")
+    return folder

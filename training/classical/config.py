@@ -42,6 +42,8 @@ class MoleculesSection(Section):
     exclude : str, optional
         Text file with one molecule (SMILES or QM9 id) per line that must not be touched, such
         as the test set.
+    fallback : bool
+        UFF where MMFF94 has no parameters; otherwise such molecules are rejected.
     frames : int
         Off-equilibrium geometries per molecule.
     sampling : {"langevin", "displacement"}
@@ -60,6 +62,7 @@ class MoleculesSection(Section):
     timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
     displacement: Positive = 0.05
     molecules_per_shard: PositiveInt = 200
+    fallback: bool = True
 
 
 class CalculatorSection(Section):

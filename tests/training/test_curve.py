@@ -1,0 +1,82 @@
+"""Learning curves: chosen fairly, resumed identically."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tpainn_calc.errors import ConfigError, DataError
+from training import curve
+from training.config import load_config
+from training.curve import CurveConfig, read_table, run_curve
+from training.curve_figures import summarise
+
+CURVE = """\
+output: curve
+data: {files: [data.extxyz], level: springs, block: 2, validation: 0.1, test: 0.1}
+model: {name: springs, n_features: 8, n_blocks: 2, cutoff: 3.0, n_basis: 6}
+optimizer: {max_steps: 20, batch_size: 4, validate_every: 10, warmup_steps: 2, ema_decay: 0.5}
+curve:
+  pretrained: pretrained/springs.safetensors
+  sizes: [4, 8]
+  seeds: [0, 1]
+  learning_rates: [1.0e-3, 5.0e-3]
+"""
+TABLES = ("curve.csv", "metrics.csv")
+
+
+@pytest.fixture
+def config(pretrained: Path, data_file: Path) -> CurveConfig:
+    folder = data_file.parent
+    shutil.copytree(pretrained / "pretrained", folder / "pretrained")
+    (folder / "curve.yaml").write_text(CURVE)
+    return load_config(folder / "curve.yaml", CurveConfig)
+
+
+def test_interrupted_curve_ends_with_the_same_tables(
+    config: CurveConfig, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = data_file.parent
+    folder = run_curve(config, base, progress=False)
+    expected = {name: (folder / name).read_bytes() for name in TABLES}
+    rows = read_table(folder / "curve.csv")
+    assert len(rows) == 2 * 2 * 3  # arms, sizes; the grid on one seed, the best on the other
+    assert sum(row["chosen"] for row in rows) == 2 * 2 * 2
+    for arm in ("scratch", "tpainn"):
+        for n in (4, 8):
+            cell = [r for r in rows if r["arm"] == arm and r["n_train"] == n and r["seed"] == 0]
+            best = min(cell, key=lambda r: r["val_loss"])
+            assert best["chosen"]
+            # the test set is looked at for the chosen rate alone
+            assert [("test_forces_meV_per_A_mae" in r) for r in cell] == [r is best for r in cell]
+    assert set(summarise(rows, "test_forces_meV_per_A_mae")["tpainn"]) == {4, 8}
+    for name in ("curve.png", "convergence.png"):
+        assert (folder / name).stat().st_size > 1000
+
+    # the same again, killed in the middle of the third run
+    again = config.model_copy(update={"output": "again"})
+    calls = 0
+    write = curve.write_model
+
+    def kill(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(curve, "write_model", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run_curve(again, base, progress=False)
+    folder = run_curve(again, base, progress=False)
+    assert {name: (folder / name).read_bytes() for name in TABLES} == expected
+    with pytest.raises(ConfigError, match="another configuration"):
+        run_curve(again.model_copy(update={"seed": 9}), base, progress=False)
+
+
+def test_more_frames_than_there_are_is_said_at_once(config: CurveConfig, data_file: Path) -> None:
+    section = config.curve.model_copy(update={"sizes": [4, 4000]})
+    with pytest.raises(DataError, match="asks for 4000 frames; the training set holds"):
+        run_curve(config.model_copy(update={"curve": section}), data_file.parent, progress=False)

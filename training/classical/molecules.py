@@ -1,0 +1,286 @@
+"""Molecules in vacuum with MMFF94, or UFF where it has no parameters, by RDKit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms, units
+
+from tpainn_calc.errors import ConfigError, DataError
+from training.classical.config import MoleculesSection
+from training.classical.dynamics import displaced, langevin
+from training.classical.source import Rejected, Task, labelled
+from training.config import expand_path
+
+KCAL_PER_MOL = units.kcal / units.mol  # eV
+FIELDS = ("MMFF94", "UFF")
+LEVEL = "MMFF94"
+
+
+class MoleculeField:
+    """Energy and forces of a molecule.
+
+    Parameters
+    ----------
+    molecule : rdkit.Chem.Mol
+        With explicit hydrogens and a conformer.
+
+    Attributes
+    ----------
+    name : str
+        ``MMFF94``, or ``UFF`` where that has no parameters for the molecule.
+
+    Raises
+    ------
+    DataError
+        If neither has.
+    """
+
+    def __init__(self, molecule: Any, fields: Sequence[str] = FIELDS) -> None:
+        from rdkit.Chem import rdForceFieldHelpers as helpers
+
+        properties = helpers.MMFFGetMoleculeProperties(molecule, mmffVariant="MMFF94")
+        if "MMFF94" in fields and properties is not None:
+            self.name = "MMFF94"
+            # every pair counts: the default leaves out those beyond 100 Å
+            self._field = helpers.MMFFGetMoleculeForceField(
+                molecule, properties, nonBondedThresh=1e4
+            )
+        elif "UFF" in fields and helpers.UFFHasAllMoleculeParams(molecule):
+            self.name = "UFF"
+            self._field = helpers.UFFGetMoleculeForceField(molecule, vdwThresh=1e4)
+        else:
+            raise DataError(f"{' and '.join(fields)} have no parameters for this molecule")
+        self._field.Initialize()
+
+    def compute(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy in eV and forces (atoms, 3) in eV/Å at positions in Å."""
+        x = positions.ravel().tolist()
+        # The energy first: CalcGrad alone reuses the distances of the last energy call.
+        energy = self._field.CalcEnergy(x)
+        gradient = np.array(self._field.CalcGrad(x)).reshape(-1, 3)
+        return energy * KCAL_PER_MOL, -gradient * KCAL_PER_MOL
+
+    def minimise(self, steps: int = 500) -> np.ndarray:
+        """Positions (atoms, 3) of a near minimum, Å."""
+        self._field.Minimize(maxIts=steps)
+        return np.array(self._field.Positions()).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class MoleculeSource:
+    """Off-equilibrium geometries of molecules.
+
+    The labels of a set are MMFF94 throughout; molecules without MMFF94 parameters are labelled
+    with UFF only if `fallback` is set, and then the frames say so (``info["force_field"]``).
+
+    Attributes
+    ----------
+    path : Path
+        SMILES, one per line; extended XYZ; or QM9.
+    first, count, exclude
+        Which molecules, see :class:`training.classical.config.MoleculesSection`.
+    frames_per_molecule : int
+    sampling : {"langevin", "displacement"}
+    temperature : float
+        K.
+    spacing : float
+        ps.
+    timestep : float
+        fs.
+    displacement : float
+        Å.
+    per_task : int
+        Molecules per task.
+    fallback : bool
+        UFF where MMFF94 has no parameters.
+    """
+
+    path: Path
+    first: int = 0
+    count: int | None = None
+    exclude: tuple[str, ...] = ()
+    frames_per_molecule: int = 3
+    sampling: Literal["langevin", "displacement"] = "langevin"
+    temperature: float = 500.0
+    spacing: float = 0.1
+    timestep: float = 0.5
+    displacement: float = 0.05
+    per_task: int = 200
+    fallback: bool = True
+
+    @classmethod
+    def from_section(cls, s: MoleculesSection, base: Path) -> MoleculeSource:
+        """Source that a configuration describes."""
+        exclude: tuple[str, ...] = ()
+        if s.exclude:
+            listed = expand_path(s.exclude, base)
+            if not listed.is_file():
+                raise ConfigError(f"source.exclude: no file {listed}")
+            exclude = tuple(line.split()[0] for line in listed.read_text().splitlines() if line)
+        return cls(
+            expand_path(s.molecules, base),
+            s.first,
+            s.count,
+            exclude,
+            s.frames,
+            s.sampling,
+            s.temperature,
+            s.spacing,
+            s.timestep,
+            s.displacement,
+            s.molecules_per_shard,
+            s.fallback,
+        )
+
+    @property
+    def level(self) -> str:
+        """Level of theory."""
+        return LEVEL
+
+    def describe(self) -> dict[str, Any]:
+        """Engine, force field, and how frames are drawn."""
+        from rdkit import rdBase
+
+        return {
+            "engine": f"RDKit {rdBase.rdkitVersion}",
+            "force_field": "MMFF94 (Halgren, J. Comput. Chem. 17, 490 (1996))",
+            "fallback": "UFF (Rappé et al., JACS 114, 10024 (1992))" if self.fallback else "none",
+            "conformers": "ETKDGv3 (Wang et al., J. Chem. Inf. Model. 60, 2044 (2020))",
+        }
+
+    def tasks(self) -> Sequence[Task]:
+        """Groups of molecules."""
+        names = self._names()
+        banned = set(self.exclude)
+        end = None if self.count is None else self.first + self.count
+        chosen = [k for k in range(len(names))[self.first : end] if names[k] not in banned]
+        if not chosen:
+            raise DataError(f"{self.path}: no molecule is left to sample")
+        groups = [chosen[k : k + self.per_task] for k in range(0, len(chosen), self.per_task)]
+        width = max(6, len(str(len(groups))))
+        return [
+            Task(f"molecules-{k:0{width}d}", k, {"members": group})
+            for k, group in enumerate(groups)
+        ]
+
+    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+        """Geometries of the molecules of a group."""
+        from rdkit import rdBase
+
+        names = self._names()
+        for member in task.options["members"]:
+            rng = np.random.default_rng((seed, member))
+            try:
+                with rdBase.BlockLogs():  # failures are reported as rejected frames
+                    found = list(self._sample(member, names[member], rng))
+            except (DataError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                yield Rejected(f"molecule {names[member]}: {reason}")
+            else:
+                yield from found
+
+    def _sample(self, member: int, name: str, rng: np.random.Generator) -> Iterator[Atoms]:
+        molecule = self._molecule(member, name, rng)
+        field = MoleculeField(molecule, FIELDS if self.fallback else FIELDS[:1])
+        positions = field.minimise()
+        numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+        start = Atoms(numbers, positions=positions)
+        if self.sampling == "displacement":
+            geometries = displaced(positions, self.displacement, self.frames_per_molecule, rng)
+        else:
+            geometries = langevin(
+                field.compute,
+                positions,
+                start.get_masses(),
+                temperature=self.temperature,
+                timestep=self.timestep,
+                spacing=self.spacing,
+                n_frames=self.frames_per_molecule,
+                rng=rng,
+            )
+        for geometry in geometries:
+            atoms = labelled(Atoms(numbers, positions=geometry), *field.compute(geometry))
+            atoms.info.update(molecule=name, force_field=field.name)
+            yield atoms
+
+    def _names(self) -> list[str]:
+        if self.path.suffix == ".npz":
+            return [str(k) for k in _qm9(self.path).ids]
+        if not self.path.is_file():
+            raise DataError(f"no file of molecules {self.path}")
+        if self.path.suffix in (".smi", ".txt"):
+            lines = self.path.read_text().splitlines()
+            return [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+        return [f"{self.path.stem}-{k}" for k in range(len(_structures(self.path)))]
+
+    def _molecule(self, member: int, name: str, rng: np.random.Generator) -> Any:
+        from rdkit import Chem
+        from rdkit.Chem import rdDistGeom
+
+        if self.path.suffix not in (".smi", ".txt"):
+            if self.path.suffix == ".npz":
+                return bonded(_qm9(self.path)[member])
+            return bonded(_structures(self.path)[member])
+        molecule = Chem.MolFromSmiles(name)
+        if molecule is None:
+            raise DataError("not a valid SMILES")
+        molecule = Chem.AddHs(molecule)
+        parameters: Any = rdDistGeom.ETKDGv3()
+        parameters.randomSeed = int(rng.integers(1, 2**31 - 1))
+        if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
+            raise DataError("no conformer could be embedded")
+        return molecule
+
+
+def bonded(atoms: Atoms) -> Any:
+    """RDKit molecule of a neutral structure, with bonds perceived from its geometry.
+
+    Raises
+    ------
+    DataError
+        If no valid bonding was found.
+    """
+    from rdkit import Chem
+    from rdkit.Chem import rdDetermineBonds
+
+    lines = [str(len(atoms)), ""]
+    for symbol, (x, y, z) in zip(atoms.get_chemical_symbols(), atoms.positions, strict=True):
+        lines.append(f"{symbol} {x:.8f} {y:.8f} {z:.8f}")
+    molecule = Chem.MolFromXYZBlock("\n".join([*lines, ""]))
+    if molecule is None:
+        raise DataError("RDKit cannot read the structure")
+    try:
+        rdDetermineBonds.DetermineBonds(molecule, charge=0)
+        Chem.SanitizeMol(molecule)
+    except ValueError as error:
+        raise DataError(f"no bonding found: {error}") from None
+    if len(Chem.GetMolFrags(molecule)) > 1:
+        raise DataError("the structure falls into several molecules")
+    return molecule
+
+
+_cache: dict[Path, Any] = {}
+
+
+def _qm9(path: Path) -> Any:
+    from training.qm9 import QM9Frames
+
+    if path not in _cache:
+        _cache[path] = QM9Frames(path)
+    return _cache[path]
+
+
+def _structures(path: Path) -> Any:
+    import ase.io
+
+    if path not in _cache:
+        try:
+            _cache[path] = ase.io.read(path, ":")
+        except Exception as error:  # ASE raises what its parsers happen to meet
+            raise DataError(f"{path} is not readable: {error}") from None
+    return _cache[path]

@@ -1,0 +1,292 @@
+"""Learning curves: scratch against T-PaiNN over the number of DFT frames, fairly.
+
+Both arms see the same nested subsets, the same validation set, the same budget of steps and the
+same grid of learning rates, of which each takes its best on the validation set, for every size.
+The test set is looked at once, for the chosen learning rate.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from tqdm import tqdm
+
+from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.modelfile import find_model, load_model, write_atomically
+from training.config import (
+    AutotuneConfig,
+    LossSection,
+    ModelSection,
+    OptimizerSection,
+    Positive,
+    RunConfig,
+    Section,
+    TrainingConfig,
+    TunedModelSection,
+    TuneSection,
+    expand_path,
+)
+from training.evaluate import evaluate
+from training.fit import train, write_model
+from training.frames import sha256
+from training.labelled import LabelledSet, read_data
+from training.start import SHAPE, Start, fresh_start, tuned_start
+
+_log = logging.getLogger(__name__)
+
+Arm = Literal["scratch", "tpainn"]
+ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
+
+
+class CurveSection(Section):
+    """What is compared.
+
+    Attributes
+    ----------
+    pretrained : str
+        Model file that the T-PaiNN arm starts from.
+    sizes : list of int
+        Numbers of DFT training frames.
+    seeds : list of int
+        Each draws its own nested subsets, weights and order of the data.
+    learning_rates : list of float
+        The grid, the same for both arms.
+    grid_seeds : int
+        With how many of the seeds the grid is searched; the others use what was best there.
+    """
+
+    pretrained: str
+    sizes: list[int] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    learning_rates: list[Positive] = Field(min_length=1)
+    grid_seeds: int = Field(1, ge=1)
+
+
+class CurveConfig(RunConfig):
+    """``tpainn-train curve``: the sections of a scratch run, `tune` and `curve`."""
+
+    model: ModelSection = ModelSection()
+    tune: TuneSection = TuneSection()
+    curve: CurveSection
+
+    def run(self, point: Point) -> TrainingConfig | AutotuneConfig:
+        """Configuration of one run."""
+        data = self.data.model_copy(update={"n_train": point.n_train, "subset_seed": point.seed})
+        optimizer: OptimizerSection = self.optimizer.model_copy(
+            update={"learning_rate": point.learning_rate}
+        )
+        loss: LossSection = self.loss
+        common: dict[str, Any] = {"output": point.key, "seed": point.seed, "device": self.device}
+        if point.arm == "scratch":
+            return TrainingConfig(
+                **common, data=data, loss=loss, optimizer=optimizer, model=self.model
+            )
+        model = TunedModelSection(**self.model.model_dump(include={"name", *SHAPE}))
+        return AutotuneConfig(
+            **common, data=data, loss=loss, optimizer=optimizer, model=model, tune=self.tune
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a curve."""
+
+    arm: Arm
+    n_train: int
+    seed: int
+    learning_rate: float
+
+    @property
+    def key(self) -> str:
+        """Name of its folder."""
+        return f"{self.arm}-n{self.n_train}-seed{self.seed}-lr{self.learning_rate:g}"
+
+
+CurveConfig.model_rebuild()
+
+
+def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
+    """Run every point of a learning curve, write the table and draw the figures.
+
+    Run it again after an interruption: finished points are not repeated, one that was under way
+    continues from its last checkpoint, and table and figures come out the same.
+
+    Parameters
+    ----------
+    config : CurveConfig
+    base : Path
+        Folder that relative paths refer to.
+    progress : bool
+        Show a progress bar over the runs.
+
+    Returns
+    -------
+    Path
+        The output folder: ``curve.csv`` (one line per run), ``metrics.csv`` (errors over steps),
+        ``timing.json``, ``curve.png``, ``convergence.png``, and a folder per run.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a curve of another configuration.
+    """
+    from training.curve_figures import draw
+
+    output = expand_path(config.output, base)
+    model = find_model(expand_path(config.curve.pretrained, base))
+    _record(config, output, model)
+    data = read_data(config.data, base, forces=config.loss.forces > 0)
+    largest = max(config.curve.sizes)
+    if largest > len(data.split.train):
+        raise DataError(
+            f"curve.sizes asks for {largest} frames; the training set holds {len(data.split.train)}"
+        )
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=_n_runs(config), disable=not progress, unit="run") as bar:
+        for n in config.curve.sizes:
+            for arm in ARMS:
+                for row in _cell(config, base, output, data, model, arm, n):
+                    rows.append(row)
+                    bar.update()
+                    bar.set_postfix_str(f"{row['arm']} N={row['n_train']}")
+    rows.sort(key=lambda r: (r["arm"], r["n_train"], r["seed"], r["learning_rate"]))
+    write_table(output / "curve.csv", rows)
+    write_table(output / "metrics.csv", list(_histories(output, rows)))
+    draw(output)
+    return output
+
+
+def _n_runs(config: CurveConfig) -> int:
+    c = config.curve
+    grid = min(c.grid_seeds, len(c.seeds))
+    per_cell = grid * len(c.learning_rates) + len(c.seeds) - grid
+    return len(ARMS) * len(c.sizes) * per_cell
+
+
+def _cell(
+    config: CurveConfig,
+    base: Path,
+    output: Path,
+    data: LabelledSet,
+    model: Path,
+    arm: Arm,
+    n_train: int,
+) -> Iterator[dict[str, Any]]:
+    c = config.curve
+    first, others = c.seeds[: c.grid_seeds], c.seeds[c.grid_seeds :]
+    grid = [Point(arm, n_train, s, rate) for rate in c.learning_rates for s in first]
+    losses: dict[float, float] = dict.fromkeys(c.learning_rates, 0.0)
+    results = {}
+    for point in grid:
+        results[point] = _run(config, base, output, data, model, point)
+        losses[point.learning_rate] += results[point]["val_loss"] / len(first)
+    best = min(losses, key=lambda rate: (losses[rate], rate))
+    for point in [*grid, *(Point(arm, n_train, s, best) for s in others)]:
+        result = results.get(point) or _run(config, base, output, data, model, point)
+        chosen = point.learning_rate == best
+        test = _test(output / point.key, data) if chosen else {}
+        yield {**asdict(point), "chosen": int(chosen), **result, **test}
+
+
+def _run(
+    config: CurveConfig, base: Path, output: Path, data: LabelledSet, model: Path, point: Point
+) -> dict[str, float]:
+    folder = output / point.key
+    done = folder / "validation.json"
+    if done.is_file():
+        return dict(json.loads(done.read_text()))
+    run = config.run(point)
+    subset = data.subset(point.n_train, point.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def start() -> Start:
+        frames = subset.part("train")
+        if isinstance(run, AutotuneConfig):
+            return tuned_start(run, frames, model)
+        return fresh_start(run, frames)
+
+    began = time.monotonic()
+    trained = train(run, base, folder, subset, start, progress=False)
+    write_model(folder / "model.safetensors", run, subset, trained, {"set": "none"})
+    seconds = {"seconds": round(time.monotonic() - began, 1), "steps": trained.steps}
+    write_atomically(folder / "timing.json", json.dumps(seconds).encode())
+    write_atomically(done, json.dumps(trained.best).encode())
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return trained.best
+
+
+def _test(folder: Path, data: LabelledSet) -> dict[str, float]:
+    done = folder / "test.json"
+    if done.is_file():
+        return dict(json.loads(done.read_text()))
+    potential, _ = load_model(folder / "model.safetensors")
+    report = evaluate(potential, data.part("test"))
+    result = {f"test_{name}": value for name, value in report.summary().items()}
+    write_atomically(done, json.dumps(result).encode())
+    return result
+
+
+def _histories(output: Path, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        if row["chosen"]:
+            point = Point(row["arm"], row["n_train"], row["seed"], row["learning_rate"])
+            for line in read_table(output / point.key / "metrics.csv"):
+                yield {**line, **asdict(point)}  # the rate is that of the grid
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a CSV file; columns are the union of the rows' keys, in the order of appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_atomically(path, text.getvalue().encode())
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV file; numbers become numbers, empty fields are left out.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise DataError(f"no table {path}")
+    with path.open(newline="") as handle:
+        return [
+            {k: _number(v) for k, v in line.items() if v != ""} for line in csv.DictReader(handle)
+        ]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _record(config: CurveConfig, output: Path, model: Path) -> None:
+    # sizes and seeds may grow later: what is there stays valid
+    settings = config.model_dump(mode="json", exclude={"output": True, "curve": {"sizes", "seeds"}})
+    record = {"pretrained_sha256": sha256(model), "config": settings}
+    path = output / "curve.json"
+    text = json.dumps(record, indent=1)
+    if path.is_file() and path.read_text() != text:
+        raise ConfigError(
+            f"{output} holds a curve of another configuration or pretrained model; choose another "
+            "output folder"
+        )
+    write_atomically(path, text.encode())

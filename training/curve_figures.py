@@ -1,0 +1,107 @@
+"""Figures of a learning curve: errors over the number of frames, their ratio, convergence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COLOURS = {"scratch": "#c8442b", "tpainn": "#2a6fbb"}
+LABELS = {"scratch": "scratch", "tpainn": "T-PaiNN"}
+QUANTITIES = {
+    "test_energy_meV_per_atom_mae": "energy MAE, meV/atom",
+    "test_forces_meV_per_A_mae": "force MAE, meV/Å",
+}
+
+
+def summarise(rows: list[dict[str, Any]], quantity: str) -> dict[str, dict[int, np.ndarray]]:
+    """Errors by arm and number of frames, one per seed, of the chosen learning rates.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of ``curve.csv``.
+    quantity : str
+        A column of it.
+    """
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row["chosen"] and quantity in row:
+            cell = found.setdefault(str(row["arm"]), {}).setdefault(int(row["n_train"]), [])
+            cell.append(float(row[quantity]))
+    return {
+        arm: {n: np.array(values) for n, values in sorted(cells.items())}
+        for arm, cells in found.items()
+    }
+
+
+def draw(folder: Path) -> None:
+    """Draw ``curve.png`` and ``convergence.png`` from the tables in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``curve.csv`` and ``metrics.csv``.
+    """
+    from training.curve import read_table
+
+    rows = read_table(folder / "curve.csv")
+    _draw_curve(rows, folder / "curve.png")
+    _draw_convergence(read_table(folder / "metrics.csv"), folder / "convergence.png")
+
+
+def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    summaries = {q: summarise(rows, q) for q in QUANTITIES}
+    summaries = {q: s for q, s in summaries.items() if s}
+    figure = Figure(figsize=(4.6 * len(summaries), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(summaries), squeeze=False, sharex=True, height_ratios=(2, 1))
+    for (quantity, summary), upper, lower in zip(summaries.items(), *axes, strict=True):
+        for arm, cells in summary.items():
+            n = np.array(list(cells))
+            mean = np.array([v.mean() for v in cells.values()])
+            low = mean - np.array([v.min() for v in cells.values()])
+            high = np.array([v.max() for v in cells.values()]) - mean
+            bars = {"yerr": [low, high], "capsize": 3, "marker": "o", "color": COLOURS[arm]}
+            upper.errorbar(n, mean, label=LABELS[arm], **bars)
+        upper.set_xscale("log")
+        upper.set_yscale("log")
+        upper.set_ylabel(QUANTITIES[quantity])
+        upper.legend(title="mean, smallest, largest")
+        both = sorted(set(summary.get("scratch", {})) & set(summary.get("tpainn", {})))
+        ratios = [summary["scratch"][n].mean() / summary["tpainn"][n].mean() for n in both]
+        lower.plot(both, ratios, "o-", color="0.3")
+        lower.axhline(1.0, color="0.7", lw=1)
+        lower.set_ylabel("scratch / T-PaiNN")
+        lower.set_xlabel("DFT training frames")
+    figure.savefig(path, dpi=130)
+
+
+def _draw_convergence(rows: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    column = "val_forces_mae"
+    if not any(np.isfinite(row.get(column, np.nan)) for row in rows):
+        column = "val_energy_mae"
+    sizes = sorted({int(row["n_train"]) for row in rows})
+    figure = Figure(figsize=(3.4 * len(sizes), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
+    for axis, n in zip(axes, sizes, strict=True):
+        for arm, colour in COLOURS.items():
+            runs: dict[float, list[tuple[float, float]]] = {}
+            for row in rows:
+                if row["arm"] == arm and row["n_train"] == n:
+                    runs.setdefault(row["seed"], []).append((row["step"], 1e3 * row[column]))
+            for number, points in enumerate(runs.values()):
+                x, y = zip(*sorted(points), strict=True)
+                label = LABELS[arm] if number == 0 else None
+                axis.plot(x, y, color=colour, lw=1.2, label=label)
+        axis.set_yscale("log")
+        axis.set_title(f"N = {n}")
+        axis.set_xlabel("training steps")
+    unit = "force MAE, meV/Å" if "forces" in column else "energy MAE, meV/atom"
+    axes[0].set_ylabel(f"validation {unit}")
+    axes[0].legend()
+    figure.savefig(path, dpi=130)
