@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dtrtrs
+from scipy.linalg.lapack import dpotrf, dtrtri
 from scipy.stats import rankdata
 
 from seedselect.errors import SeedSelectError
@@ -163,39 +163,40 @@ def joint_kl(predictions: Array, in_bag: NDArray[np.bool_], ridge: float = 1e-2)
 
 def _joint_row(gram: Array, inside: NDArray, outside: NDArray, ridge: float) -> float:
     n_in, n_oob = len(inside), len(outside)
+    order = np.concatenate([outside, inside])
+    block = gram.take(order, axis=0).take(order, axis=1)
+    # (I - E S') G (I - S E'), with E the indicator of the two groups and S = E / size, centres
+    # every member on the mean of its own group.
+    rows_oob = block[:, :n_oob].mean(axis=1)
+    rows_in = block[:, n_oob:].mean(axis=1)
+    oob_oob, oob_in = rows_oob[:n_oob].mean(), rows_oob[n_oob:].mean()
+    in_in = rows_in[n_oob:].mean()
+    own = np.concatenate([rows_oob[:n_oob], rows_in[n_oob:]])
+    # <member - own mean, in-bag mean - out-of-bag mean> of the out-of-bag members.
+    shift = (rows_in[:n_oob] - rows_oob[:n_oob]) - (oob_in - oob_oob)
     scale_in, scale_oob = 1.0 / max(n_in - 1, 1), 1.0 / max(n_oob - 1, 1)
-    g_in = gram[np.ix_(inside, inside)]
-    g_oob = gram[np.ix_(outside, outside)]
-    cross = gram[np.ix_(outside, inside)]
-    mean_in, mean_oob = g_in.mean(axis=0), g_oob.mean(axis=0)
-    grand_in, grand_oob, grand_cross = mean_in.mean(), mean_oob.mean(), cross.mean()
-    # <member, mean of the other group>, centred on the group's own mean.
-    cross_rows, cross_cols = cross.mean(axis=1), cross.mean(axis=0)
-    shift = (cross_rows - mean_oob) - (grand_cross - grand_oob)
-    centred_in = g_in - mean_in - mean_in[:, None] + grand_in
-    centred_oob = g_oob - mean_oob - mean_oob[:, None] + grand_oob
-    centred_cross = cross - cross_rows[:, None] - cross_cols + grand_cross
-
-    a_oob = centred_oob * (scale_oob / ridge)
+    part = own[:n_oob]
+    a_oob = block[:n_oob, :n_oob] - part - (part - oob_oob)[:, None]
+    a_oob *= scale_oob / ridge
     a_oob.flat[:: n_oob + 1] += 1.0
-    trace_in = float(np.trace(centred_in)) * scale_in
-    a_in = centred_in * (scale_in / ridge)
+    part = own[n_oob:]
+    a_in = block[n_oob:, n_oob:] - part - (part - in_in)[:, None]
+    a_in *= scale_in / ridge
+    trace_in = float(a_in.trace()) * ridge
     a_in.flat[:: n_in + 1] += 1.0
-    chol_oob, _ = dpotrf(a_oob, lower=1, clean=0)
-    chol_in, _ = dpotrf(a_in, lower=1, clean=0)
-    right = np.empty((n_oob, n_in + 1 + n_oob), order="F")
-    right[:, :n_in] = centred_cross * np.sqrt(scale_in * scale_oob)
-    right[:, n_in] = shift * np.sqrt(scale_oob)
-    right[:, n_in + 1 :] = 0.0
-    right[np.arange(n_oob), n_in + 1 + np.arange(n_oob)] = 1.0
-    solved, _ = dtrtrs(chol_oob, right, lower=1, overwrite_b=1)
-    energy = np.einsum("ij,ij->j", solved, solved)
-    delta_sq = grand_in - 2.0 * grand_cross + grand_oob
-    trace = (trace_in - float(energy[:n_in].sum()) / ridge) / ridge
-    trace -= n_oob - float(energy[n_in + 1 :].sum())
-    mahalanobis = (delta_sq - float(energy[n_in]) / ridge) / ridge
-    logdet = 2.0 * (np.log(chol_oob.diagonal()).sum() - np.log(chol_in.diagonal()).sum())
-    return 0.5 * (trace + mahalanobis + float(logdet))
+    cross = block[:n_oob, n_oob:] - rows_in[:n_oob, None] - (rows_oob[n_oob:] - oob_in)
+    cross *= np.sqrt(scale_in * scale_oob)
+    chol_oob, _ = dpotrf(a_oob.T, lower=1, clean=1, overwrite_a=1)
+    chol_in, _ = dpotrf(a_in.T, lower=1, clean=0, overwrite_a=1)
+    inverse, _ = dtrtri(chol_oob, lower=1)
+    solved = inverse @ cross
+    moved = inverse @ shift
+    spread, size = solved.ravel(), inverse.T.ravel()
+    trace = (trace_in - float(spread @ spread) / ridge) / ridge - n_oob + float(size @ size)
+    delta_sq = in_in - 2.0 * oob_in + oob_oob
+    mahalanobis = (delta_sq - scale_oob * float(moved @ moved) / ridge) / ridge
+    logdet = np.log(chol_oob.diagonal()).sum() - np.log(chol_in.diagonal()).sum()
+    return 0.5 * (trace + mahalanobis) + float(logdet)
 
 
 def spearman(a: Array, b: Array) -> float:
