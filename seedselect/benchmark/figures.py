@@ -28,26 +28,34 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def draw_figures(rows: list[dict[str, Any]], config: BenchmarkConfig, results: Path) -> None:
-    """Write ``curves.png`` (learning curves) and ``ratios.png`` (areas against random)."""
-    _draw_curves(rows, config, results / "curves.png")
+    """Write learning curves of seeds and of active learning, and areas against random.
+
+    Files: ``curves.png``, ``loopN.png`` for every seed size of the loop, ``ratios.png``.
+    """
+    _draw_curves(rows, config, "seed", results / "curves.png")
+    for size in config.loop_seeds:
+        _draw_curves(rows, config, f"loop{size}", results / f"loop{size}.png")
     if "random" in config.methods:
         _draw_ratios(rows, config, results / "ratios.png")
 
 
-def _draw_curves(rows: list[dict[str, Any]], config: BenchmarkConfig, path: Path) -> None:
+def _draw_curves(
+    rows: list[dict[str, Any]], config: BenchmarkConfig, protocol: str, path: Path
+) -> None:
     shown = [m for m in CURVE_METHODS if m in config.methods]
     tasks, learners = config.tasks, list(config.learners)
     figure = Figure(figsize=(2.3 * len(tasks), 2.4 * len(learners) + 0.5), layout="constrained")
     axes = figure.subplots(len(learners), len(tasks), squeeze=False)
     values: dict[tuple, list[float]] = defaultdict(list)
     for row in rows:
-        if row["protocol"] == "seed":
+        if row["protocol"] == protocol:
             values[row["learner"], row["task"], row["method"], row["n"]].append(row["rmse"])
+    every = sorted({row["n"] for row in rows if row["protocol"] == protocol})
     for i, learner in enumerate(learners):
         for j, task in enumerate(tasks):
             axis = axes[i][j]
             for method in shown:
-                sizes = [n for n in config.seed_sizes if (learner, task, method, n) in values]
+                sizes = [n for n in every if (learner, task, method, n) in values]
                 curves = [values[learner, task, method, n] for n in sizes]
                 mean = [np.mean(c) for c in curves]
                 error = [np.std(c) / np.sqrt(len(c)) for c in curves]
@@ -56,7 +64,7 @@ def _draw_curves(rows: list[dict[str, Any]], config: BenchmarkConfig, path: Path
                     label=METHODS[method].label,
                 )  # fmt: skip
             axis.set_xscale("log")
-            axis.set_xticks(config.seed_sizes, [str(n) for n in config.seed_sizes])
+            axis.set_xticks(every, [str(n) for n in every])
             axis.minorticks_off()
             if i == 0:
                 axis.set_title(task)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedselect.benchmark.config import BenchmarkConfig
+from seedselect.benchmark.runner import write_atomically as write_text
 from seedselect.benchmark.runner import write_rows
 from seedselect.benchmark.tasks import TASKS
 
@@ -124,8 +125,8 @@ def write_tables(rows: list[dict[str, Any]], config: BenchmarkConfig, results: P
         ["task", "protocol", "learner", "method", "repetition", "aulc"],
         [(*key, r, float(v)) for key, values in areas.items() for r, v in enumerate(values)],
     )
-    references = [m for m in ("random", "diversity", "facility") if m in config.methods]
-    ratios = {reference: compare(areas, reference) for reference in references}
+    references: list[str] = [m for m in config.methods if m in ("random", "diversity")]
+    ratios: dict[str, list[dict[str, Any]]] = {r: compare(areas, r) for r in references}
     header = [
         "task",
         "protocol",
@@ -163,26 +164,82 @@ def write_tables(rows: list[dict[str, Any]], config: BenchmarkConfig, results: P
         sorted(table, key=lambda r: (r[0], r[1], r[3])),
     )
     if "random" in ratios:
-        ranked = sorted(
-            overall(ratios["random"], config.tasks).items(), key=lambda i: i[1]["ratio"]
-        )
-        lines.append("method                 AULC/random  win/tie/loss")
-        lines += [
-            f"  {m:<20} {r['ratio']:10.3f}  {r['win']:3d}/{r['tie']}/{r['loss']}" for m, r in ranked
-        ]
-        choice = tuned_choice(ratios["random"], config)
-        if choice is not None:
-            far = overall(ratios["random"], held_out)[choice]
-            lines.append(
-                f"chosen on {', '.join(config.tuning_tasks)}: {choice}; held out: ratio "
-                f"{far['ratio']:.3f}, {far['win']}/{far['tie']}/{far['loss']} win/tie/loss"
-            )
+        lines += _ranking(ratios["random"], config, held_out)
+    write_text(results / "summary.md", _summary(rows, ratios, groups, config))
     write_rows(
         results / "tasks.csv",
         ["task", "kind", "note"],
         [(t, *(f'"{w}"' for w in _describe(t))) for t in config.tasks],
     )
     return lines
+
+
+def _ranking(
+    comparison: list[dict[str, Any]], config: BenchmarkConfig, held_out: list[str]
+) -> list[str]:
+    """Return the table for the terminal."""
+    ranked = sorted(overall(comparison, config.tasks).items(), key=lambda item: item[1]["ratio"])
+    lines = ["method                 AULC/random  win/tie/loss"]
+    for method, row in ranked:
+        score = f"{row['win']:3d}/{row['tie']}/{row['loss']}"
+        lines.append(f"  {method:<20} {row['ratio']:10.3f}  {score}")
+    choice = tuned_choice(comparison, config)
+    far = overall(comparison, held_out).get(choice or "")
+    if far is not None:
+        lines.append(
+            f"chosen on {', '.join(config.tuning_tasks)}: {choice}; held out: ratio "
+            f"{far['ratio']:.3f}, {far['win']}/{far['tie']}/{far['loss']} win/tie/loss"
+        )
+    return lines
+
+
+def _summary(
+    rows: list[dict[str, Any]],
+    ratios: dict[str, list[dict[str, Any]]],
+    groups: dict[str, list[str]],
+    config: BenchmarkConfig,
+) -> str:
+    """Return the results as Markdown, with the number of repetitions they rest on."""
+    done = {t: len({r["repetition"] for r in rows if r["task"] == t}) for t in config.tasks}
+    out = [
+        "# Results",
+        "",
+        "Written by `seedselect benchmark`. Repetitions: "
+        + ", ".join(f"{task} {count}" for task, count in done.items())
+        + f" (of {config.repetitions}).",
+    ]
+    for reference, comparison in ratios.items():
+        tables = {name: overall(comparison, tasks) for name, tasks in groups.items() if tasks}
+        if not any(tables.values()):
+            continue
+        out += [
+            "",
+            f"## Area under the learning curve against {reference}",
+            "",
+            "Geometric mean of paired ratios (below 1 is better); wins/ties/losses of the 95 % "
+            "bootstrap intervals over task, protocol and learner.",
+            "",
+            "| method | " + " | ".join(f"{n} tasks" for n in tables) + " |",
+            "|---|" + "---|" * len(tables),
+        ]
+        ranked = sorted(tables["all"], key=lambda m: tables["all"][m]["ratio"])
+        for method in ranked:
+            cells = [
+                f"{t[method]['ratio']:.3f} ({t[method]['win']}/{t[method]['tie']}/"
+                f"{t[method]['loss']})"
+                if method in t
+                else ""
+                for t in tables.values()
+            ]
+            out.append(f"| {method} | " + " | ".join(cells) + " |")
+    choice = tuned_choice(ratios.get("random", []), config)
+    if choice is not None:
+        out += [
+            "",
+            f"Best form of the score on the tuning tasks ({', '.join(config.tuning_tasks)}): "
+            f"**{choice}**. The column of held-out tasks is its test.",
+        ]
+    return "\n".join(out) + "\n"
 
 
 def _describe(name: str) -> tuple[str, str]:
