@@ -60,9 +60,14 @@ def export_model(
     buffer = io.BytesIO()
     extra = {MANIFEST_FILE: stored.model_dump_json()}
     torch.jit.save(scripted, buffer, _extra_files=extra)
-    write_atomically(Path(path), buffer.getvalue())
-    exported, stored = load_exported(path)
-    _compare(potential, exported, stored, path)
+    unchecked = Path(path).with_name(f".{Path(path).name}.unchecked")
+    try:
+        write_atomically(unchecked, buffer.getvalue())
+        exported, stored = load_exported(unchecked)
+        _compare(potential, exported, stored, path)
+        os.replace(unchecked, path)
+    finally:
+        unchecked.unlink(missing_ok=True)
     return stored
 
 
