@@ -123,3 +123,21 @@ def box() -> Atoms:
 @pytest.fixture(scope="session")
 def tilted() -> Atoms:
     return waters(3, CELLS["triclinic"])
+
+
+@pytest.fixture(scope="session")
+def water_grid() -> Atoms:
+    """64 waters at the density of the liquid."""
+    return waters(4, 12.42 * np.eye(3))
+
+
+@pytest.fixture(scope="session")
+def export_shipped(tmp_path_factory):
+    """Function that exports a shipped potential in float64."""
+
+    def run(name: str) -> Path:
+        path = tmp_path_factory.mktemp("shipped") / f"{name}.pt"
+        export_model(name, path, dtype=torch.float64)
+        return path
+
+    return run

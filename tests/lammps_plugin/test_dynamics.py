@@ -10,7 +10,6 @@ import pytest
 
 from lammps_plugin.single_point import run_input, write_data
 from tpainn_calc.errors import TPaiNNError
-from tpainn_calc.modelfile import shipped_models
 
 
 @pytest.fixture
@@ -222,9 +221,3 @@ def test_bonds_that_hide_neighbours_are_refused(tmp_path, deployed):
         run_input(tmp_path / "in")
     (tmp_path / "in").write_text(text.format("special_bonds lj/coul 1 1 1"))
     assert "Loop time" in run_input(tmp_path / "in")
-
-
-@pytest.mark.skipif("water" not in shipped_models(), reason="no water potential is shipped")
-def test_water_does_not_drift(lammps, export, tmp_path):
-    """64 waters, 2,000 steps of 0.5 fs, float64: less than 1e-4 eV/atom/ns."""
-    pytest.skip("to be written against the shipped potential")
