@@ -43,6 +43,7 @@ class MoleculeField:
     def __init__(self, molecule: Any, fields: Sequence[str] = FIELDS) -> None:
         from rdkit.Chem import rdForceFieldHelpers as helpers
 
+        self._molecule = molecule  # RDKit's field points into it, but does not keep it alive
         properties = helpers.MMFFGetMoleculeProperties(molecule, mmffVariant="MMFF94")
         if "MMFF94" in fields and properties is not None:
             self.name = "MMFF94"

