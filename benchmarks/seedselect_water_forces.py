@@ -27,7 +27,7 @@ from seedselect.benchmark.forces import (
     normal_equations,
 )
 from seedselect.benchmark.methods import METHODS, Candidates
-from seedselect.benchmark.runner import write_rows
+from seedselect.benchmark.runner import read_rows, write_rows
 from seedselect.benchmark.statistics import paired_ratio, verdict
 from seedselect.benchmark.task import Split, data_file, principal_components
 from seedselect.descriptors import LocalInvariants
@@ -129,28 +129,31 @@ def savings(rows: list[tuple], name: str) -> list[tuple]:
     return out
 
 
-def draw(rows: list[tuple], path: Path) -> None:
-    """Draw force error against labelled frames."""
-    names = list(dict.fromkeys(row[0] for row in rows))
-    figure = Figure(figsize=(5 * len(names), 4.4), layout="constrained")
+def draw(table: Path, path: Path) -> None:
+    """Draw the mean curves of ``water_forces.csv`` (intervals are in water_savings.csv)."""
+    rows = read_rows(table)
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    figure = Figure(figsize=(7.5 * len(names), 4.6), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     for axis, name in zip(axes, names, strict=True):
-        for method in NAMES:
-            errors = means(rows, name, method)
-            spread = errors.std(axis=0) / np.sqrt(len(errors))
+        for number, method in enumerate(NAMES):
+            mine = [r for r in rows if (r["set"], r["method"]) == (name, method)]
             wide = method in ("random", "atbagging", "diversity")
-            axis.errorbar(
-                SIZES, errors.mean(axis=0), spread, lw=2.2 if wide else 1, marker="o", ms=3,
+            axis.plot(
+                [int(r["frames"]) for r in mine], [float(r["median_eV_per_A"]) for r in mine],
+                lw=2.4 if wide else 1, marker="o", ms=3, ls="-" if number < 10 else "--",
                 label=METHODS[method].label,
             )  # fmt: skip
-        everything = np.mean([row[5] for row in rows if row[:2] == (name, "all frames")])
-        axis.axhline(everything, c="0.6", ls=":", label="all frames of the pool")
-        axis.set(xscale="log", yscale="log", xlabel="labelled frames", title=f"water, {name}")
+        everything = [r for r in rows if (r["set"], r["method"]) == (name, "all frames")]
+        axis.axhline(
+            float(everything[0]["median_eV_per_A"]), c="0.6", ls=":", label="all frames of the pool"
+        )
+        axis.set(xscale="log", xlabel="labelled frames", title=f"water, {name}")
         axis.set_xticks(SIZES, [str(n) for n in SIZES])
         axis.minorticks_off()
     axes[0].set_ylabel("median rms force error of a frame / eV/Å")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     save(figure, path)
 
 
@@ -176,7 +179,7 @@ def main() -> None:
     header = ["set", "method", "random_frames", "frames_needed", "low", "high", "area_ratio",
               "area_low", "area_high", "verdict"]  # fmt: skip
     write_rows(args.output / "water_savings.csv", header, table)
-    draw(rows, args.output / "water_forces.png")
+    draw(args.output / "water_forces.csv", args.output / "water_forces.png")
     for row in table:
         if row[2] == 10:
             print(f"{row[0]:12s} {row[1]:22s} {row[3]:6.1f} [{row[4]:.1f}, {row[5]:.1f}] frames "
