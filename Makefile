@@ -7,7 +7,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test lint format sanitize clean
 
 quickstart: $(READY)
 	$(PY) -m examples.quickstart
@@ -19,6 +19,10 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# the LAMMPS plugin under AddressSanitizer, in every ghost mode (minutes)
+sanitize: $(READY)
+	$(PY) -m lammps_plugin.sanitize
 
 format: $(READY)
 	$(PY) -m ruff check --fix .
