@@ -43,8 +43,8 @@ write_dump      all custom final.dump id type x y z modify sort id format float 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--melt", type=int, default=10_000, help="NVT steps of 0.5 fs")
-    parser.add_argument("--equilibrate", type=int, default=40_000, help="NPT steps of 0.5 fs")
+    parser.add_argument("--melt", type=int, default=6_000, help="NVT steps of 0.5 fs")
+    parser.add_argument("--equilibrate", type=int, default=20_000, help="NPT steps of 0.5 fs")
     parser.add_argument("-n", "--n-side", type=int, default=4)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path(__file__).parent / "water64.extxyz"
