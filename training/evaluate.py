@@ -129,7 +129,7 @@ def evaluate(
         p = predict(potential, batch.graph, forces=has_forces, virial=has_stress)
         n = batch.graph.n_atoms
         rows["e0"].append(batch.energy.cpu().numpy() / n)
-        rows["e"].append(p.energy.cpu().numpy() / n)
+        rows["e"].append(p.energy.detach().cpu().numpy() / n)
         if p.forces is not None:
             symbols += frames[k].get_chemical_symbols()
             rows["f0"].append(batch.forces.cpu().numpy())

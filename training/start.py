@@ -121,12 +121,10 @@ def tuned_start(
     before = potential.reference_energies.numpy().copy()
     network = _energies(potential, frames) - counts @ before
     reference = fit_reference_energies(counts, energy - network, potential.elements)
+    levels = (f"{manifest.level_of_theory} (before)", f"{config.data.level} (after)")
     table = reference_table(
         potential.elements,
-        {
-            manifest.level_of_theory or "unnamed": before,
-            config.data.level or "unnamed": reference.energies,
-        },
+        dict(zip(levels, (before, reference.energies), strict=True)),
         [energy - network - counts @ e for e in (before, reference.energies)],
         counts,
         reference,
