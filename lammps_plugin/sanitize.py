@@ -56,7 +56,7 @@ RUNS = [(1, ""), (1, "ghosts exchange"), (1, "ghosts extended"), (2, ""), (2, "g
 def main() -> int:
     """Build, run, report; 0 if nothing was found, 1 if something was."""
     library = plugin_library()
-    flags = ["-fsanitize=address", "-g", "-fno-omit-frame-pointer"]
+    flags = ["-fsanitize=address", "-O1", "-g", "-fno-omit-frame-pointer"]
     plugin = compile_library(
         dataclasses.replace(
             library,
