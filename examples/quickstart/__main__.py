@@ -125,23 +125,24 @@ def run_lammps(folder: Path, steps: int, seconds: float) -> float:
         subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process,
-        tqdm(total=steps, unit="step", desc="     MD", file=sys.stdout) as bar,
+        tqdm(total=round(seconds), unit="s", desc="     MD", file=sys.stdout, mininterval=1) as bar,
     ):
         wall = float("nan")
+        begin = time.monotonic()
         assert process.stdout is not None  # a pipe: for the type checker
         for line in process.stdout:
             screen.write(line)
             words = line.split()
             if len(words) == 9 and words[0].isdigit():
-                bar.n = int(words[0])
+                step, temperature, density = words[0], float(words[2]), float(words[8])
                 bar.set_postfix_str(
-                    f"{float(words[2]):.0f} K, {float(words[8]):.3f} g/cm³", refresh=False
+                    f"step {step}, {temperature:.0f} K, {density:.3f} g/cm³", refresh=False
                 )
-                bar.update(0)
+                # the run ends by the clock or by the number of steps, whichever comes first
+                done = max((time.monotonic() - begin) / seconds, int(step) / steps)
+                bar.update(min(bar.total, round(done * seconds)) - bar.n)
             if line.startswith("Loop time of"):
                 wall = float(words[3])
-        bar.total = bar.n
-        bar.refresh()
     if process.returncode != 0 or not np.isfinite(wall):
         errors = [s for s in (folder / "screen.log").read_text().splitlines() if "ERROR" in s]
         raise TPaiNNError(
