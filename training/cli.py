@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--quiet", action="store_true", help="no progress bar")
     curve.set_defaults(run=_curve)
 
+    split = commands.add_parser("split", help="list the held-out molecules or frames")
+    split.add_argument("config", type=Path, help="YAML file of a run or a curve")
+    split.add_argument("--key", default="index", help="info key that names a frame (molecule)")
+    split.set_defaults(run=_split)
+
     evaluation = commands.add_parser("evaluate", help="errors of a model on labelled frames")
     evaluation.add_argument("model", help="model file or name of a shipped potential")
     evaluation.add_argument("data", type=Path, help="extended XYZ with energy and forces")
@@ -88,6 +93,21 @@ def _curve(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, CurveConfig)
     print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
+    return 0
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.errors import DataError
+    from training.config import RunConfig
+    from training.labelled import read_labelled_set
+
+    config = load_config(arguments.config, RunConfig, extra=True)
+    data = read_labelled_set(config, Path.cwd())
+    for name in ("validation", "test"):
+        for atoms in data.part(name):
+            if arguments.key not in atoms.info:
+                raise DataError(f"frames have no info key {arguments.key!r}")
+            print(atoms.info[arguments.key])
     return 0
 
 

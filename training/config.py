@@ -37,6 +37,8 @@ class DataSection(Section):
         Likewise frames with two atoms closer than this, Å.
     group_by : str, optional
         Info key that names the trajectory of a frame; blocks never cross trajectories.
+    whole_groups : bool
+        Split by whole groups, such as molecules, instead of by blocks within each.
     block : int
         Consecutive frames that stay together in the split.
     validation, test : float
@@ -54,6 +56,7 @@ class DataSection(Section):
     max_force: Positive | None = None
     min_distance: Positive | None = None
     group_by: str | None = None
+    whole_groups: bool = False
     block: int = Field(1, ge=1)
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
@@ -222,7 +225,7 @@ class AutotuneConfig(RunConfig):
 Schema = TypeVar("Schema", bound=Section)
 
 
-def load_config(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:
+def load_config(path: str | os.PathLike[str], schema: type[Schema], extra: bool = False) -> Schema:
     """Read a YAML file and check it.
 
     Parameters
@@ -230,6 +233,8 @@ def load_config(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:
     path : path
     schema : type
         The section class that the whole file must fit.
+    extra : bool
+        Let the file hold more sections than `schema` has.
 
     Raises
     ------
@@ -244,6 +249,8 @@ def load_config(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping, such as 'output: runs/water'")
+    if extra:
+        content = {key: value for key, value in content.items() if key in schema.model_fields}
     try:
         return schema(**content)
     except ValidationError as error:

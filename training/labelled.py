@@ -14,7 +14,7 @@ from tpainn_calc.errors import ConfigError, DataError
 from tpainn_calc.modelfile import write_atomically
 from training.config import DataSection, RunConfig, expand_path
 from training.frames import Frames, read_frames, sha256
-from training.split import Split, split_blocks
+from training.split import Split, split_blocks, split_groups
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,12 @@ def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
     for part in parts[1:]:
         frames = frames + part
     groups = [(a.info["source"], a.info.get(d.group_by) if d.group_by else None) for a in frames]
-    split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
+    if d.whole_groups:
+        if not d.group_by:
+            raise ConfigError("data.whole_groups needs data.group_by: the key that names a group")
+        split = split_groups(groups, d.validation, d.test, d.split_seed)
+    else:
+        split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
     data = LabelledSet(frames, split, files, rejected)
     return data.subset(d.n_train, d.subset_seed) if d.n_train else data
 

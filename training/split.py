@@ -79,6 +79,32 @@ def split_blocks(
     return Split(*(np.array(sorted(parts[k]), dtype=np.int64) for k in parts))
 
 
+def split_groups(groups: Sequence[Hashable], validation: float, test: float, seed: int) -> Split:
+    """Split by whole groups, such as all geometries of a molecule.
+
+    Parameters
+    ----------
+    groups : sequence
+        Group of every frame.
+    validation, test : float
+        Fractions of the groups, rounded.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        If there are too few groups.
+    """
+    names = list(dict.fromkeys(groups))
+    # one frame of each group is split as if groups were frames; the others follow
+    by_name = split_blocks([0] * len(names), 1, validation, test, seed)
+    part_of = {names[k]: part for part, indices in vars(by_name).items() for k in indices.tolist()}
+    parts: dict[str, list[int]] = {part: [] for part in vars(by_name)}
+    for index, group in enumerate(groups):
+        parts[part_of[group]].append(index)
+    return Split(**{part: np.array(found, dtype=np.int64) for part, found in parts.items()})
+
+
 def test_frames(record: Path, frames: Sequence[Atoms]) -> list[Atoms]:
     """The frames that a run's ``split.json`` lists as its test set.
 

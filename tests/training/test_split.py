@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tpainn_calc.errors import DataError
-from training.split import split_blocks
+from training.split import split_blocks, split_groups
 
 GROUPS = ["a"] * 100 + ["b"] * 63
 
@@ -34,3 +34,12 @@ def test_too_few_blocks_are_refused() -> None:
         split_blocks(["a"] * 10, 10, 0.0, 0.3, seed=0)
     with pytest.raises(DataError, match="nothing to train on"):
         split_blocks(["a"] * 10, 1, 0.5, 0.5, seed=0)
+
+
+def test_whole_groups_stay_together() -> None:
+    groups = [k // 3 for k in range(60)]
+    split = split_groups(groups, 0.1, 0.2, seed=0)
+    sets = [{groups[i] for i in part} for part in vars(split).values()]
+    assert [len(s) for s in sets] == [14, 2, 4]
+    assert set.union(*sets) == set(range(20))
+    assert sum(len(part) for part in vars(split).values()) == 60

@@ -122,7 +122,8 @@ class MoleculeSource:
             listed = expand_path(s.exclude, base)
             if not listed.is_file():
                 raise ConfigError(f"source.exclude: no file {listed}")
-            exclude = tuple(line.split()[0] for line in listed.read_text().splitlines() if line)
+            lines = listed.read_text().splitlines()
+            exclude = tuple(line.split()[0] for line in lines if line.strip())
         return cls(
             expand_path(s.molecules, base),
             s.first,
