@@ -1,0 +1,64 @@
+"""Frames in HDF5 and QM9: what is written is what is read."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from tpainn_calc.errors import DataError
+from training.frames import read_frames
+from training.qm9 import LEVEL, QM9Frames
+from training.store import FrameStore, write_shard
+
+
+def test_shards_hold_frames_as_they_were(tmp_path: Path, frames: list[Atoms]) -> None:
+    frames[1].info["temperature"] = 300.0
+    write_shard(tmp_path, "b", frames[3:5], ["b, frame 2: bad"])
+    write_shard(tmp_path, "a", frames[:3], [])
+    write_shard(tmp_path, "c", [], ["c, frame 0: worse"])
+    store = FrameStore(tmp_path)
+    assert len(store) == 5
+    assert store.rejected == ["b, frame 2: bad", "c, frame 0: worse"]
+    for got, want in zip(pickle.loads(pickle.dumps(store)), frames[:5], strict=True):
+        assert np.array_equal(got.positions, want.positions)
+        assert np.array_equal(got.get_forces(), want.get_forces())
+        assert got.get_potential_energy() == want.get_potential_energy()
+        assert "stress" not in got.calc.results
+    assert store[1].info["temperature"] == 300.0
+    found, rejected = read_frames(tmp_path)
+    assert found[4].info["index"] == 4
+    assert not rejected
+
+
+def test_damaged_shards_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"a\.h5 is not a readable shard"):
+        FrameStore(tmp_path)
+    with pytest.raises(DataError, match="holds no"):
+        FrameStore(tmp_path / "absent")
+
+
+def test_frames_too_close_are_rejected(tmp_path: Path, frames: list[Atoms]) -> None:
+    write_shard(tmp_path, "a", frames, [])
+    nearest = [float(a.get_all_distances()[np.triu_indices(3, 1)].min()) for a in frames]
+    limit = float(np.median(nearest))
+    kept, rejected = read_frames(tmp_path, min_distance=limit)
+    assert len(kept) == sum(d >= limit for d in nearest)
+    assert "Å apart" in rejected[0]
+
+
+@pytest.mark.data
+def test_qm9_energies_are_total_energies_in_ev() -> None:
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    path = Path(os.environ.get("TPAINN_DATA", beside)) / "qm9" / "qm9.npz"
+    if not path.is_file():
+        pytest.skip("needs the reference data")
+    methane = QM9Frames(path)[0]
+    assert methane.get_chemical_formula() == "CH4"
+    assert methane.info == {"molecule": 1, "level": LEVEL}
+    assert methane.get_potential_energy() == pytest.approx(-40.47893 * 27.211386, abs=1e-3)
