@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from tpainn_calc import ops
 from tpainn_calc.errors import ModelFileError
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import (
@@ -80,6 +81,7 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule,
         If the file cannot be read as TorchScript, holds no manifest or one of a newer schema.
     """
     extra = {MANIFEST_FILE: ""}
+    ops.load()  # fused exports call it; plain ones load without
     try:
         module = torch.jit.load(str(path), _extra_files=extra)
     except (RuntimeError, ValueError, OSError) as error:

@@ -67,6 +67,8 @@ class Potential(nn.Module):
     hyperparameters : Hyperparameters
     fused : bool
         Use the compiled operator (see :mod:`tpainn_calc.ops`); plain PyTorch otherwise.
+    n_knots : int
+        Intervals of the filter tables of the compiled operator.
     """
 
     cutoff: Final[float]
@@ -76,13 +78,15 @@ class Potential(nn.Module):
     # TorchScript reads this name: the properties below are for Python only
     __jit_unused_properties__ = ["dtype", "elements"]  # noqa: RUF012
 
-    def __init__(self, hyperparameters: Hyperparameters, fused: bool = False) -> None:
+    def __init__(
+        self, hyperparameters: Hyperparameters, fused: bool = False, n_knots: int = 512
+    ) -> None:
         super().__init__()
         h = asdict(hyperparameters)
         elements = h.pop("elements")
         self.hyperparameters = hyperparameters
         self.cutoff = hyperparameters.cutoff
-        self.network = PaiNN(n_elements=len(elements), fused=fused, **h)
+        self.network = PaiNN(n_elements=len(elements), fused=fused, n_knots=n_knots, **h)
         # energy unit of the network (eV) and energy of the isolated atoms (eV)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference_energies", torch.zeros(len(elements), dtype=torch.float64))

@@ -11,7 +11,9 @@ cheaper to evaluate; :func:`spline_interpolate` is the reference evaluation of s
 import math
 from typing import Final
 
+import numpy as np
 import torch
+from scipy.linalg import solve_banded
 from torch import Tensor, nn
 
 BASES = ("bessel", "gaussian")
@@ -172,13 +174,15 @@ def _basis_splines(basis: RadialBasis, intervals: int) -> Tensor:
     slopes = torch.stack([_slopes(basis, end) for end in ends])
     n = intervals + 3
     h = basis.cutoff / intervals
-    system = torch.zeros(n, n, dtype=torch.float64)
-    inner = torch.arange(intervals + 1)
-    for offset, weight in ((0, 1.0), (1, 4.0), (2, 1.0)):
-        system[inner + 1, inner + offset] = weight / 6.0
-    system[0, 0], system[0, 2] = -0.5 / h, 0.5 / h
-    system[-1, -3], system[-1, -1] = -0.5 / h, 0.5 / h
-    return torch.linalg.solve(system, torch.cat([slopes[:1], columns, slopes[1:]]))
+    # bands[2 + i - j, j] = matrix[i, j]: values at the knots between slopes at the ends
+    bands = np.zeros((5, n))
+    bands[3, :-2], bands[2, 1:-1], bands[1, 2:] = 1 / 6, 4 / 6, 1 / 6
+    bands[2, 0], bands[0, 2] = -0.5 / h, 0.5 / h
+    bands[1, 1] = 0.0
+    bands[4, -3], bands[2, -1] = -0.5 / h, 0.5 / h
+    bands[3, -2] = 0.0
+    right = torch.cat([slopes[:1], columns, slopes[1:]]).numpy()
+    return torch.from_numpy(solve_banded((2, 2), bands, right))
 
 
 def _slopes(basis: RadialBasis, r: Tensor) -> Tensor:

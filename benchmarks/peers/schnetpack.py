@@ -11,9 +11,15 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # timing.py and water.py; not this folder
 
+import torch  # noqa: E402
+from torch.utils.data import dataloader  # noqa: E402
+
+if not hasattr(dataloader, "T_co"):
+    # SchNetPack 2.1 imports this type variable for an annotation; newer torch calls it _T_co
+    dataloader.T_co = dataloader._T_co
+
 import numpy as np  # noqa: E402
 import schnetpack as spk  # noqa: E402
-import torch  # noqa: E402
 from ase.neighborlist import neighbor_list  # noqa: E402
 from schnetpack import properties  # noqa: E402
 from timing import median_ms  # noqa: E402
