@@ -30,9 +30,19 @@ HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
 DEFAULT_SIDES = (4, 6, 8, 10, 16)
 OURS = ("plain", "fused", "ase", "lammps")
+# its own requirements contradict each other, so they are named here
+_SCHNETPACK_NEEDS = (
+    "ase dirsync fasteners h5py hydra-colorlog hydra-core matscipy numpy protobuf pyyaml rich "
+    "pytorch-lightning sympy tensorboard tensorboardX torch-ema torchmetrics tqdm"
+)
+# arguments of pip, call by call
 PEERS = {
-    "schnetpack": ["schnetpack==2.1.1"],
-    "mace": ["mace-torch==0.3.16"],
+    # its own requirements contradict each other, so they are named here
+    "schnetpack": [
+        _SCHNETPACK_NEEDS.split(),
+        ["--no-deps", "schnetpack==2.1.1"],
+    ],
+    "mace": [["mace-torch==0.3.16"]],
 }
 
 
@@ -187,11 +197,13 @@ def _environment(peer: str) -> str | None:
         text=True,
         check=True,
     ).stdout.strip()
+    # the same torch as ours, so that codes are compared and not torch versions
+    same_torch = f"torch=={torch_version}"
+    install = [str(python), "-m", "pip", "install", "-q"]
     commands = [
         [sys.executable, "-m", "venv", str(folder)],
-        # the same torch as ours, so that codes are compared and not torch versions
-        [str(python), "-m", "pip", "install", "-q", f"torch=={torch_version}"],
-        [str(python), "-m", "pip", "install", "-q", f"torch=={torch_version}", *PEERS[peer]],
+        [*install, same_torch],
+        *([*install, same_torch, *step] for step in PEERS[peer]),
     ]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
