@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dtrtri
 from scipy.stats import rankdata
 
 from seedselect.errors import SeedSelectError
+from seedselect.joint import joint_divergences
 
 Array = NDArray[np.float64]
 
@@ -152,51 +152,7 @@ def joint_kl(predictions: Array, in_bag: NDArray[np.bool_], ridge: float = 1e-2)
     """
     _check(predictions, in_bag, ridge)
     centred = predictions - predictions.mean(axis=0)
-    gram = centred @ centred.T
-    kl = np.zeros(len(in_bag))
-    for row, seen in enumerate(in_bag):
-        inside, outside = np.flatnonzero(seen), np.flatnonzero(~seen)
-        if len(inside) and len(outside):
-            kl[row] = _joint_row(gram, inside, outside, ridge)
-    return np.maximum(kl, 0.0)
-
-
-def _joint_row(gram: Array, inside: NDArray, outside: NDArray, ridge: float) -> float:
-    n_in, n_oob = len(inside), len(outside)
-    order = np.concatenate([outside, inside])
-    block = gram.take(order, axis=0).take(order, axis=1)
-    # (I - E S') G (I - S E'), with E the indicator of the two groups and S = E / size, centres
-    # every member on the mean of its own group.
-    rows_oob = block[:, :n_oob].mean(axis=1)
-    rows_in = block[:, n_oob:].mean(axis=1)
-    oob_oob, oob_in = rows_oob[:n_oob].mean(), rows_oob[n_oob:].mean()
-    in_in = rows_in[n_oob:].mean()
-    own = np.concatenate([rows_oob[:n_oob], rows_in[n_oob:]])
-    # <member - own mean, in-bag mean - out-of-bag mean> of the out-of-bag members.
-    shift = (rows_in[:n_oob] - rows_oob[:n_oob]) - (oob_in - oob_oob)
-    scale_in, scale_oob = 1.0 / max(n_in - 1, 1), 1.0 / max(n_oob - 1, 1)
-    part = own[:n_oob]
-    a_oob = block[:n_oob, :n_oob] - part - (part - oob_oob)[:, None]
-    a_oob *= scale_oob / ridge
-    a_oob.flat[:: n_oob + 1] += 1.0
-    part = own[n_oob:]
-    a_in = block[n_oob:, n_oob:] - part - (part - in_in)[:, None]
-    a_in *= scale_in / ridge
-    trace_in = float(a_in.trace()) * ridge
-    a_in.flat[:: n_in + 1] += 1.0
-    cross = block[:n_oob, n_oob:] - rows_in[:n_oob, None] - (rows_oob[n_oob:] - oob_in)
-    cross *= np.sqrt(scale_in * scale_oob)
-    chol_oob, _ = dpotrf(a_oob.T, lower=1, clean=1, overwrite_a=1)
-    chol_in, _ = dpotrf(a_in.T, lower=1, clean=0, overwrite_a=1)
-    inverse, _ = dtrtri(chol_oob, lower=1)
-    solved = inverse @ cross
-    moved = inverse @ shift
-    spread, size = solved.ravel(), inverse.T.ravel()
-    trace = (trace_in - float(spread @ spread) / ridge) / ridge - n_oob + float(size @ size)
-    delta_sq = in_in - 2.0 * oob_in + oob_oob
-    mahalanobis = (delta_sq - scale_oob * float(moved @ moved) / ridge) / ridge
-    logdet = np.log(chol_oob.diagonal()).sum() - np.log(chol_in.diagonal()).sum()
-    return 0.5 * (trace + mahalanobis) + float(logdet)
+    return np.maximum(joint_divergences(centred @ centred.T, in_bag, ridge), 0.0)
 
 
 def spearman(a: Array, b: Array) -> float:
