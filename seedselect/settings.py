@@ -77,7 +77,7 @@ def make_descriptor(settings: PickSettings, elements: Sequence[int]) -> Any:
     Raises
     ------
     SeedSelectError
-        If a module or callable cannot be found.
+        If a module or callable cannot be found, or SOAP is asked for sums.
     """
     name = settings.descriptor
     if name == "default":
@@ -88,6 +88,11 @@ def make_descriptor(settings: PickSettings, elements: Sequence[int]) -> Any:
     if name == "soap":
         from seedselect.soap import Soap
 
+        if settings.pooling != "mean":
+            raise SeedSelectError(
+                f"pooling={settings.pooling!r}: SOAP is averaged over atoms; use pooling 'mean' "
+                "or the default descriptor"
+            )
         return Soap(elements, cutoff=settings.cutoff)
     module, _, attribute = name.partition(":")
     if not attribute:

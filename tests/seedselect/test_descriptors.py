@@ -11,6 +11,7 @@ from seedselect import SeedSelectError
 from seedselect.descriptors import AtomicFeatures, LocalInvariants, describe, elements_of
 from seedselect.frame import Frame
 from seedselect.neighbors import neighbor_pairs
+from seedselect.settings import PickSettings, make_descriptor
 
 
 def brute_force_distances(frame: Frame, cutoff: float) -> np.ndarray:
@@ -163,7 +164,20 @@ def test_soap_is_optional(make_frames):
         with pytest.raises(SeedSelectError, match=r"tpainn\[soap\]"):
             Soap([1, 8])
         return
-    assert describe(make_frames(2), Soap([1, 8], n_max=2, l_max=2)).shape[0] == 2
+    soap = Soap([1, 8], n_max=2, l_max=2)
+    frames = make_frames(2)
+    assert describe(frames, soap).shape[0] == 2
+    molecule = replace(frames[0], cell=np.zeros((3, 3)), pbc=np.zeros(3, dtype=bool))
+    assert soap(molecule).shape == soap(frames[0]).shape
+    assert not np.allclose(soap(molecule), soap(frames[0]))
+    with pytest.raises(SeedSelectError, match="SOAP"):
+        Soap([1], n_max=2, l_max=2)(frames[0])
+
+
+def test_soap_refuses_pooling_that_it_has_not():
+    settings = PickSettings(descriptor="soap", pooling="sum")
+    with pytest.raises(SeedSelectError, match="pooling"):
+        make_descriptor(settings, [1, 8])
 
 
 def test_hash_names_a_geometry(make_frames):
