@@ -88,7 +88,8 @@ def test_leaving_the_training_range_is_reported(box, ranged, ranks):
     assert message in log
     assert "atoms 1 (O) and 2 (H)" in log or "atoms 2 (H) and 1 (O)" in log
     assert message not in single_point(atoms, ranged, Setup(options="range off")).log
-    with pytest.raises(TPaiNNError, match=r"are 0\.700 Å apart"):
+    # whichever rank is first: other pairs of this box are too close as well
+    with pytest.raises(TPaiNNError, match=r"are 0\.\d+ Å apart"):
         single_point(atoms, ranged, Setup(options="range stop", ranks=ranks))
 
 
