@@ -6,6 +6,7 @@ for speed, not the same network.
 """
 
 import json
+import os
 import resource
 import sys
 import warnings
@@ -13,6 +14,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # timing.py and water.py; not this folder
 warnings.simplefilter("ignore")
+# e3nn loads its own constants with torch.load in the old way
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
