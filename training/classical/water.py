@@ -70,12 +70,9 @@ class WaterCalculator:
             openmm.Platform.getPlatformByName(platform),
             options,
         )
-        # V(cut-off) of the real-space Lennard-Jones term, see _beyond_cutoff
-        self._jump = 0.0
-        if box is not None:
-            (nonbonded,) = (f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
-            alpha = nonbonded.getLJPMEParametersInContext(self.context)[0]
-            self._jump = real_space_lennard_jones(model, cutoff, alpha / 10)
+        self._nonbonded = next(
+            f for f in system.getForces() if isinstance(f, openmm.NonbondedForce)
+        )
 
     def set_structure(self, positions: np.ndarray, cell: np.ndarray | None) -> None:
         """Whole molecules, Å; `cell` (3, 3) lower triangular, or None in vacuum."""
@@ -99,13 +96,21 @@ class WaterCalculator:
         if self._cell is None:
             return self._raw_energy()
         volume = abs(np.linalg.det(self._cell))
-        return self._raw_energy() + self._pairs() * self._jump + self._repulsion_tail() / volume
+        energy = self._raw_energy()
+        return energy + self._pairs() * self._jump + self._repulsion_tail() / volume
 
     def _raw_energy(self) -> float:
         from openmm import unit
 
         energy = self.context.getState(energy=True).getPotentialEnergy()
         return float(energy.value_in_unit(unit.kilojoule_per_mole)) * KJ_PER_MOL
+
+    @cached_property
+    def _jump(self) -> float:
+        # V(cut-off) of the real-space Lennard-Jones term. Only after a first energy: before it
+        # OpenMM's CPU platform reads an uninitialised flag here, and at times throws std::bad_cast.
+        alpha = self._nonbonded.getLJPMEParametersInContext(self.context)[0]
+        return real_space_lennard_jones(self._model, self._cutoff, alpha / 10)
 
     def _pairs(self) -> int:
         # OpenMM shifts the Lennard-Jones term to zero at the cut-off; the shift is taken back for
