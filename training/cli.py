@@ -46,6 +46,18 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--quiet", action="store_true", help="no progress bar")
     curve.set_defaults(run=_curve)
 
+    label = commands.add_parser("label", help="label the open frames of a seedselect campaign")
+    label.add_argument("campaign", type=Path, help="folder of the campaign, see docs/labels.md")
+    label.add_argument(
+        "--engine", required=True, help="cp2k, cp2k-nnp, pyscf, tblite, or a YAML file"
+    )
+    label.add_argument("--jobs", type=int, default=1, help="processes of this machine")
+    label.add_argument("--dask", metavar="ADDRESS", help="scheduler whose workers do it instead")
+    label.add_argument("--share", metavar="K/N", help="frames K, K + N, ... only, from 0")
+    label.add_argument("--retry-failed", action="store_true", help="try failed frames again")
+    label.add_argument("--quiet", action="store_true", help="no progress bar")
+    label.set_defaults(run=_label)
+
     split = commands.add_parser("split", help="list the held-out molecules or frames")
     split.add_argument("config", type=Path, help="YAML file of a run or a curve")
     split.add_argument("--key", default="index", help="info key that names a frame (molecule)")
@@ -93,6 +105,13 @@ def _curve(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, CurveConfig)
     print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
+    return 0
+
+
+def _label(arguments: argparse.Namespace) -> int:
+    from training.labels.command import label
+
+    print(label(arguments).describe())
     return 0
 
 

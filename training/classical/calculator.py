@@ -20,6 +20,29 @@ from training.classical.source import Rejected, Task, labelled
 from training.config import expand_path
 
 
+def make_calculator(path: str, arguments: dict[str, Any], key: str) -> Any:
+    """Calculator of a dotted path, such as ``ase.calculators.emt.EMT``.
+
+    Parameters
+    ----------
+    path : str
+    arguments : dict
+        Its keyword arguments.
+    key : str
+        Where the configuration names it, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such class or factory, or it refuses its arguments.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(f"{key} {path!r}: {error}") from None
+
+
 @dataclass(frozen=True)
 class CalculatorSource:
     """Structures of a file, sampled and labelled by an ASE calculator.
@@ -135,11 +158,7 @@ class CalculatorSource:
         )
 
     def _make(self) -> Any:
-        module, _, name = self.calculator.rpartition(".")
-        try:
-            return getattr(importlib.import_module(module), name)(**self.arguments)
-        except (ImportError, AttributeError, ValueError, TypeError) as error:
-            raise ConfigError(f"source.calculator {self.calculator!r}: {error}") from None
+        return make_calculator(self.calculator, self.arguments, "source.calculator")
 
     def _structures(self) -> list[Atoms]:
         try:

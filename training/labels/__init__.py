@@ -1,0 +1,1 @@
+"""Label frames by an engine: energy, forces, stress, level of theory."""

@@ -1,0 +1,76 @@
+"""Label by an ASE calculator: attempt after attempt, until one converges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError
+
+from training.classical.source import labelled
+from training.labels.engine import EngineCrashed, Label, LabelFailed
+
+#: Name of an attempt, and what makes its calculator.
+Attempt = tuple[str, Callable[[], Any]]
+
+
+def one_line(error: BaseException) -> str:
+    """Message of an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, stress: bool) -> Label:
+    """Label a structure by the first attempt that succeeds.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    attempts : sequence of (str, callable)
+        The first is the normal one; the name of a later one goes into the notes.
+    level : str
+    stress : bool
+        Ask for the stress too.
+
+    Raises
+    ------
+    LabelFailed
+        If every attempt ends with an error of the calculator.
+    EngineCrashed
+        If one ends with any other error.
+    """
+    began = time.monotonic()
+    reasons = []
+    for number, (name, make) in enumerate(attempts):
+        try:
+            energy, forces, tensor = compute(atoms, make(), stress)
+        except CalculatorError as error:
+            reasons.append(f"{name}: {one_line(error)}")
+            continue
+        except (OSError, LabelFailed, EngineCrashed):
+            raise
+        except Exception as error:  # calculators raise what their parsers happen to meet
+            raise EngineCrashed(f"{type(error).__name__}: {one_line(error)}") from error
+        done = labelled(bare(atoms), energy, forces, tensor)
+        notes: dict[str, str | float] = {"fallback": name} if number else {}
+        return Label(done, level, True, time.monotonic() - began, notes)
+    raise LabelFailed("; ".join(reasons))
+
+
+def compute(
+    atoms: Atoms, calculator: Any, stress: bool
+) -> tuple[float, np.ndarray, np.ndarray | None]:
+    """Energy (eV), forces (eV/Å) and, if asked for, stress (eV/Å³)."""
+    work = bare(atoms)
+    work.calc = calculator
+    forces = work.get_forces()
+    return work.get_potential_energy(), forces, work.get_stress() if stress else None
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Species, positions and cell, with the info but without calculator, velocities and tags."""
+    copy = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    copy.info.update(atoms.info)
+    return copy

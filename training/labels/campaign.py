@@ -1,0 +1,139 @@
+"""A seedselect campaign as seen from outside: its files, and its command for all that it decides.
+
+`training` does not import `seedselect`: the two meet at the campaign's files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+
+from tpainn_calc.errors import DataError
+
+#: How long another seedselect command on the campaign is waited for, s.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A chosen frame.
+
+    Attributes
+    ----------
+    key : str
+        Its ``frame_hash``.
+    state : {"pending", "done", "failed"}
+    round, order : int
+    """
+
+    key: str
+    state: str
+    round: int
+    order: int
+
+
+class Campaign:
+    """A campaign of frames.
+
+    Parameters
+    ----------
+    directory : path
+
+    Raises
+    ------
+    DataError
+        If there is none, or it is one of table rows.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if not (directory / "manifest.json").is_file():
+            raise DataError(f"{directory}: no campaign here; start one by 'seedselect pick'")
+        self.refresh()
+        if not sorted(directory.glob("rounds/round_*.extxyz")):
+            raise DataError(f"{directory}: a campaign of table rows; an engine labels frames")
+
+    def refresh(self) -> None:
+        """Read again what is done, pending and failed."""
+        text = self._seedselect("status", "--json")
+        entries = json.loads(text)["entries"]
+        self.entries = [Entry(e["key"], e["state"], e["round"], e["order"]) for e in entries]
+        self.states = {e.key: e.state for e in self.entries}
+
+    def frames(self, keys: Iterable[str]) -> dict[str, Atoms]:
+        """Frames by key, without labels, in labelling order.
+
+        Raises
+        ------
+        DataError
+            If a round's file is missing or damaged, or lacks a frame.
+        """
+        wanted = set(keys)
+        found: dict[str, Atoms] = {}
+        for path in sorted(self.directory.glob("rounds/round_*.extxyz")):
+            for atoms in read_extxyz(path):
+                key = str(atoms.info.get("frame_hash", ""))
+                if key in wanted:
+                    found[key] = atoms
+        missing = wanted - set(found)
+        if missing:
+            raise DataError(
+                f"{self.directory / 'rounds'}: frame {min(missing)} of the campaign is in none of "
+                "the rounds' files; put the files back"
+            )
+        return found
+
+    def ingest(self, labels: Path | None, failed: Sequence[str] = ()) -> None:
+        """Hand labels and failures to the campaign."""
+        if labels is not None:
+            self._seedselect("ingest", str(labels))
+        if failed:
+            self._seedselect("ingest", "--failed", *failed)
+        self.refresh()
+
+    def _seedselect(self, command: str, *options: str) -> str:
+        words: list[Any] = [sys.executable, "-m", "seedselect.cli", command]
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            done = subprocess.run(
+                [*words, str(self.directory), *options], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                return done.stdout
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            if "is working on this campaign" not in last or time.monotonic() > deadline:
+                raise DataError(last)
+            time.sleep(1.0)
+
+
+def read_extxyz(path: Path) -> list[Atoms]:
+    """Frames of a file.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    try:
+        return list(ase.io.read(path, ":", format="extxyz"))
+    except OSError:
+        raise
+    except Exception as error:  # ASE raises what its parser happens to meet
+        raise DataError(f"{path}: not readable ({error}); remove it, or put it back") from None
+
+
+def to_extxyz(frames: Sequence[Atoms]) -> bytes:
+    """Extended XYZ of frames."""
+    text = io.StringIO()
+    ase.io.write(text, frames, format="extxyz")
+    return text.getvalue().encode()

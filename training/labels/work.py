@@ -1,0 +1,246 @@
+"""Work through the open frames of a campaign."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ase import Atoms
+from tqdm import tqdm
+
+from tpainn_calc.errors import DataError, TPaiNNError
+from tpainn_calc.modelfile import write_atomically
+from training.labels.campaign import Campaign, to_extxyz
+from training.labels.check import energy_outliers
+from training.labels.config import AnyEngine
+from training.labels.engine import Label, make_engine
+from training.labels.executor import Outcome, run_on_executor, run_on_processes
+from training.labels.folder import LabelFolder, LabelLock
+from training.labels.worker import Failure
+
+_log = logging.getLogger(__name__)
+
+#: Labels go into the campaign this often, s; they are on disk the moment they exist.
+INGEST_EVERY = 60.0
+
+#: The engine is given up after this many breakdowns in a row.
+MAX_CRASHES = 3
+
+
+class LabelError(TPaiNNError):
+    """Labelling cannot go on; what was labelled is kept."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes
+    ----------
+    labelled, failed, skipped : int
+        Frames of this run with a label and without, and those that were done before.
+    seconds : float
+    reasons : dict key -> str
+        Why frames failed, in this run or before.
+    labels : Path
+        All labels of the campaign, with stress and level: what to train on.
+    """
+
+    labelled: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    reasons: dict[str, str] = field(default_factory=dict)
+    labels: Path = Path()
+
+    def describe(self) -> str:
+        """A few lines for the terminal."""
+        lines = [
+            f"{self.labelled} labelled, {self.failed} failed, {self.skipped} done before, "
+            f"in {self.seconds:.0f} s: {self.labels}"
+        ]
+        return "\n".join([*lines, *(f"  failed {key}: {why}" for key, why in self.reasons.items())])
+
+
+def label_campaign(
+    directory: Path,
+    engine: AnyEngine,
+    *,
+    jobs: int = 1,
+    progress: bool = True,
+    executor: Executor | None = None,
+    retry_failed: bool = False,
+    share: tuple[int, int] | None = None,
+) -> Summary:
+    """Label the open frames of a campaign and hand the labels to it.
+
+    Every label is on disk, in ``labels/``, the moment it exists; the campaign takes them once a
+    minute and at the end. Run it again after an interruption: only what is missing is computed.
+
+    Parameters
+    ----------
+    directory : Path
+        As ``seedselect pick`` wrote it.
+    engine : EngineConfig
+    jobs : int
+        Processes of this machine.
+    progress : bool
+        Show a bar with the time left.
+    executor : concurrent.futures.Executor, optional
+        Used instead of processes of this machine, such as that of a Dask client.
+    retry_failed : bool
+        Try again what failed before.
+    share : (int, int), optional
+        ``(k, n)``: label frames k, k + n, k + 2n, ... only, beside n - 1 others, and leave them in
+        ``labels/``; a run without takes them into the campaign.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ConfigError
+        If the engine is not installed.
+    DataError
+        No campaign, labels of unknown frames or of another level, another run at work.
+    LabelError
+        The engine breaks down again and again.
+    OSError
+        The disk is full.
+    """
+    began = time.monotonic()
+    campaign = Campaign(directory)
+    made = make_engine(engine)
+    folder = LabelFolder(directory / "labels")
+    with LabelLock(folder.path, share):
+        run = _Run(campaign, folder, made.level, whole=share is None)
+        folder.record(made.level, made.describe())
+        made.close()
+        todo = run.begin(retry_failed, share)
+        if executor is not None:
+            outcomes = run_on_executor(executor, engine, todo)
+        else:
+            outcomes = run_on_processes(jobs, engine, todo)
+        try:
+            run.consume(outcomes, len(todo), progress)
+        except BaseException:
+            with contextlib.suppress(TPaiNNError, OSError):  # the first error is the one to tell
+                run.finish()
+            raise
+        run.finish()
+        run.summary.seconds = time.monotonic() - began
+        return run.summary
+
+
+class _Run:
+    def __init__(self, campaign: Campaign, folder: LabelFolder, level: str, whole: bool) -> None:
+        self.campaign = campaign
+        self.folder = folder
+        self.level = level
+        self.whole = whole
+        self.summary = Summary(labels=campaign.directory / "labelled.extxyz")
+        self._ingested = time.monotonic()
+        self._crashes: dict[str, str] = {}
+
+    def begin(self, retry_failed: bool, share: tuple[int, int] | None) -> dict[str, Atoms]:
+        """Take what an earlier run left; return what is to be labelled."""
+        states = self.campaign.states
+        unknown = sorted((self.folder.keys() | set(self.folder.failures())) - set(states))
+        if unknown:
+            raise DataError(
+                f"{self.folder.path}: a label of frame {unknown[0]}, which was not chosen in this "
+                "campaign; move it away"
+            )
+        if self.whole:
+            for partial in self.folder.path.glob(".*.*"):
+                if not partial.name.startswith(".lock"):
+                    partial.unlink()  # of a killed run
+        mine = (
+            self.campaign.entries if share is None else self.campaign.entries[share[0] :: share[1]]
+        )
+        if retry_failed:
+            for entry in mine:
+                self.folder.forget_failure(entry.key)
+        if self.whole:
+            self.ingest()
+        known = self.folder.keys() | set(self.folder.failures())
+        wanted = ("pending", "failed") if retry_failed else ("pending",)
+        todo = [e.key for e in mine if e.state in wanted and e.key not in known]
+        self.summary.skipped = len(mine) - len(todo)
+        found = self.campaign.frames(todo)
+        return {key: found[key] for key in todo}
+
+    def consume(self, outcomes: Iterator[Outcome], total: int, progress: bool) -> None:
+        """Keep every outcome as it comes."""
+        done = self.summary.skipped
+        with tqdm(total=done + total, initial=done, disable=not progress, unit="label") as bar:
+            for key, outcome in outcomes:
+                self._keep(key, outcome)
+                bar.update()
+                bar.set_postfix_str(f"{self.summary.failed} failed", refresh=False)
+                if self.whole and time.monotonic() - self._ingested > INGEST_EVERY:
+                    self.ingest()
+
+    def _keep(self, key: str, outcome: Label | Failure) -> None:
+        if isinstance(outcome, Label):
+            self._fail_crashed()
+            self.folder.write(key, outcome)
+            self.summary.labelled += 1
+        elif outcome.kind == "failed":
+            self._fail_crashed()
+            self._fail(key, outcome.reason)
+        elif outcome.kind == "crashed":
+            # not yet the fault of the frame: it may be that the engine does not work at all
+            self._crashes[key] = outcome.reason
+            if len(self._crashes) == MAX_CRASHES:
+                self._crashes = {}
+                raise LabelError(
+                    f"{outcome.reason} ({MAX_CRASHES} frames in a row); labels are kept: repair "
+                    "the engine and run again"
+                )
+        else:
+            raise LabelError(f"{outcome.reason}; labels are kept: run again when this is mended")
+
+    def _fail_crashed(self) -> None:
+        for key, reason in self._crashes.items():
+            self._fail(key, reason)
+        self._crashes = {}
+
+    def _fail(self, key: str, reason: str) -> None:
+        self.folder.write_failure(key, reason, self.level)
+        self.summary.failed += 1
+        _log.warning("frame %s failed: %s", key, reason)
+
+    def finish(self) -> None:
+        """Hand over what there is, after an error too."""
+        self._fail_crashed()
+        if self.whole:
+            self.ingest()
+        self.summary.reasons = self.folder.failures()
+
+    def ingest(self) -> None:
+        """Take labels and failures into the campaign and write all labels into one file."""
+        states = self.campaign.states
+        labels = self.folder.read(sorted(self.folder.keys()))
+        for key, reason in energy_outliers(labels).items():
+            self._fail(key, reason)
+            del labels[key]
+        new = [atoms for key, atoms in labels.items() if states[key] != "done"]
+        failed = [key for key in self.folder.failures() if states[key] == "pending"]
+        if new:
+            path = self.folder.path / ".new.extxyz"
+            write_atomically(path, to_extxyz(new))
+            self.campaign.ingest(path)
+            path.unlink()
+        if failed:
+            self.campaign.ingest(None, failed)
+        in_order = [labels[e.key] for e in self.campaign.entries if e.key in labels]
+        if in_order and (new or not self.summary.labels.is_file()):
+            write_atomically(self.summary.labels, to_extxyz(in_order))
+        self._ingested = time.monotonic()
