@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lammps_plugin.single_point import run_input, write_data
+from lammps_plugin.single_point import UNITS, run_input, write_data
 from tpainn_calc.errors import TPaiNNError
 
 
@@ -52,26 +52,74 @@ def thermo(output: str) -> np.ndarray:
     return np.array(rows)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize(
-    "fixes",
-    [
-        "fix 1 all nvt temp 300 300 0.05",
-        "fix 1 all npt temp 300 300 0.05 iso 1 1 0.5",
-        "fix 1 all npt temp 300 300 0.05 aniso 1 1 0.5",
-        "fix 1 all npt temp 300 300 0.05 tri 1 1 0.5",
-        "fix 1 all nve\nfix 2 all langevin 300 300 0.05 7",
-    ],
-)
-def test_ensembles(lammps, tilted, fixes, ranks):
-    rows = thermo(
-        lammps(f"{fixes}\nthermo_style custom step temp pe press vol\nrun 40", tilted, ranks=ranks)
+ENSEMBLES = {
+    "nve": "fix 1 all nve",
+    "nvt": "fix 1 all nvt temp 300 300 0.05",
+    "npt iso": "fix 1 all npt temp 300 300 0.05 iso 1 1 0.5",
+    "npt aniso": "fix 1 all npt temp 300 300 0.05 aniso 1 1 0.5",
+    "npt tri": "fix 1 all npt temp 300 300 0.05 tri 1 1 0.5",
+    "langevin": "fix 1 all nve\nfix 2 all langevin 300 300 0.05 7",
+}
+STATE = "thermo_style custom step temp pe press lx ly lz xy xz yz\n"
+DIGITS = "thermo_modify format float %.15g\n"
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_ensembles(lammps, tilted, name):
+    commands = f"{ENSEMBLES[name]}\n{STATE}{DIGITS}run 20"
+    one, four = (thermo(lammps(commands, tilted, ranks=ranks)) for ranks in (1, 4))
+    for rows in (one, four):
+        assert np.isfinite(rows).all()
+        assert (rows[:, 1] > 50).all()
+        assert (rows[:, 1] < 3000).all()
+    moved = np.ptp(one[:, 4:], axis=0) > 1e-4
+    assert moved.tolist() == {
+        "npt iso": [True] * 6,  # the tilt scales with the edges
+        "npt aniso": [True] * 6,
+        "npt tri": [True] * 6,
+    }.get(name, [False] * 6)
+    if name != "langevin":  # every rank draws its own random numbers
+        np.testing.assert_allclose(four, one, rtol=1e-6)
+
+
+def test_npt_under_hybrid_overlay(lammps, deployed):
+    # dispersion adds its own virial, and the box follows the sum on any number of ranks
+    pair = (
+        "pair_style hybrid/overlay tpainn dispersion/d3 original pbe0 12.0 8.0\n"
+        f"pair_coeff * * tpainn {deployed} H O\npair_coeff * * dispersion/d3 H O"
     )
-    assert np.isfinite(rows).all()
-    assert (rows[:, 1] > 50).all()
-    assert (rows[:, 1] < 3000).all()
-    volume = rows[:, 4]
-    assert ("npt" in fixes) == (np.ptp(volume) > 1e-3)
+    commands = f"{ENSEMBLES['npt aniso']}\n{STATE}{DIGITS}run 20"
+    one, four = (thermo(lammps(commands, pair=pair, ranks=ranks)) for ranks in (1, 4))
+    alone = thermo(lammps(commands))
+    np.testing.assert_allclose(four, one, rtol=1e-6)
+    assert abs(one[0, 3] - alone[0, 3]) > 100  # bar
+    assert np.abs(one[-1, 4:7] - alone[-1, 4:7]).min() > 1e-6
+
+
+def test_units_real_give_the_trajectory_of_metal(tmp_path, lammps, box):
+    # in fs and kcal/mol; the constants of the two unit systems differ in the sixth digit
+    table = "thermo_style custom step temp pe vol\n"
+    metal = thermo(lammps(f"{table}{DIGITS}fix 1 all nve\nrun 40"))
+    text = (tmp_path / "in").read_text()
+    text = text.replace("units metal", "units real").replace("timestep 0.0005", "timestep 0.5")
+    (tmp_path / "in").write_text(text)
+    real = thermo(run_input(tmp_path / "in"))
+    np.testing.assert_allclose(real[:, 1], metal[:, 1], rtol=1e-3)
+    change = np.ptp(metal[:, 2])
+    per_ev = UNITS["real"][0]
+    np.testing.assert_allclose(real[:, 2] / per_ev, metal[:, 2], atol=1e-3 * change, rtol=1e-6)
+
+
+def test_dynamics_with_an_empty_rank(lammps, box):
+    # a droplet in one corner of a long box: two of four ranks have no atoms all the time
+    droplet = box[:12]
+    droplet.set_cell(np.diag([60.0, 12.0, 12.0]))
+    droplet.positions += 1.0
+    commands = f"{ENSEMBLES['nve']}\n{STATE}{DIGITS}run 20"
+    one = thermo(lammps(commands, droplet))
+    output = lammps(commands, droplet, ranks=4, before="processors 4 1 1")
+    assert re.search(r"Nlocal: .* 0 min", output)
+    np.testing.assert_allclose(thermo(output), one, rtol=1e-6)
 
 
 def test_nve_conserves_energy(lammps):
@@ -80,21 +128,53 @@ def test_nve_conserves_energy(lammps):
     assert np.ptp(rows[:, 1]) < 0.01 * np.ptp(rows[:, 2])
 
 
-def test_minimize(lammps):
-    output = lammps("thermo_style custom step pe fmax\nminimize 0 1e-3 200 400")
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_minimize(lammps, ranks):
+    output = lammps("thermo_style custom step pe fmax\nminimize 0 1e-3 200 400", ranks=ranks)
     rows = thermo(output)
     assert rows[-1, 1] < rows[0, 1] - 0.1
     assert rows[-1, 2] < 0.1 * rows[0, 2]
 
 
-def test_restart_continues_the_trajectory(lammps, box, deployed):
-    table = "thermo_style custom step pe ke press\nthermo_modify format float %.15g\n"
-    whole = thermo(lammps(f"{table}fix 1 all nve\nrun 20\nwrite_restart half\nrun 20"))
-    (lammps.folder / "in").write_text(
-        f"read_restart half\npair_style tpainn\npair_coeff * * {deployed} H O\n"
-        f"timestep 0.0005\nthermo 10\n{table}fix 1 all nve\nrun 20\n"
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_minimize_the_box_too(lammps, ranks):
+    # wants the virial at every trial step of the line search
+    output = lammps(
+        "thermo_style custom step pe press vol\nfix 1 all box/relax iso 0 vmax 0.001\n"
+        "minimize 0 1e-6 60 200",
+        ranks=ranks,
     )
-    rest = thermo(run_input(lammps.folder / "in"))
+    rows = thermo(output)
+    assert rows[-1, 1] < rows[0, 1]
+    assert abs(rows[-1, 2]) < 0.5 * abs(rows[0, 2])
+    assert abs(rows[-1, 3] - rows[0, 3]) > 1
+
+
+RESTARTS = [  # written on so many ranks, read on so many, ghosts
+    (1, 1, "fold"),
+    (1, 1, "exchange"),
+    (1, 1, "extended"),
+    (2, 2, "exchange"),
+    (2, 2, "extended"),
+    (4, 4, "exchange"),
+    (4, 4, "extended"),
+    (1, 2, "auto"),
+    (4, 1, "auto"),
+]
+
+
+@pytest.mark.parametrize(("written", "read", "mode"), RESTARTS)
+def test_restart_continues_the_trajectory(lammps, deployed, written, read, mode):
+    table = f"thermo_style custom step pe ke press vol\n{DIGITS}"
+    fixes = f"{table}{ENSEMBLES['npt iso']}\n"
+    pair = f"pair_style tpainn ghosts {mode}\npair_coeff * * {deployed} H O\n"
+    commands = f"{fixes}run 20\nwrite_restart half\nrun 20"
+    whole = thermo(lammps(commands, pair=pair, ranks=written))
+    (lammps.folder / "in").write_text(
+        f"read_restart half\n{pair}timestep 0.0005\nthermo 10\n{fixes}run 20\n"
+    )
+    rest = thermo(run_input(lammps.folder / "in", read))
+    assert rest[:, 0].tolist() == [20, 30, 40]
     np.testing.assert_allclose(rest, whole[-3:], rtol=1e-9)
 
 
@@ -111,7 +191,7 @@ def test_trajectory_is_that_of_one_rank(lammps):
 RUNS = [(1, ""), (1, "ghosts exchange"), (2, ""), (2, "ghosts extended")]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_sums_over_atoms(lammps, ranks):
     output = lammps(
         "compute e all pe/atom\ncompute se all reduce sum c_e\n"
