@@ -12,7 +12,8 @@ from ase import Atoms, units
 
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.source import Limits, Rejected
-from training.classical.water import KJ_PER_MOL, WaterSource, label_water
+from training.classical.water import WaterSource, label_water
+from training.classical.water_calculator import KJ_PER_MOL, iamoeba
 from training.classical.water_model import WATER_MODELS, water_lattice, whole_molecules
 
 pytest.importorskip("openmm")
@@ -191,3 +192,45 @@ def test_pressure_changes_the_box() -> None:
     volumes = {round(f.get_volume(), 3) for f in frames if isinstance(f, Atoms)}
     assert len(volumes) == 2
     assert all(Limits().problem(f) is None for f in frames if isinstance(f, Atoms))
+
+
+def test_iamoeba_molecule_is_the_published_one() -> None:
+    """Wang et al. (2013), table 1: anharmonic bonds and angle, and a Urey-Bradley term."""
+    lengths, angle = np.array([0.99, 0.93]), np.radians(101.0)
+    hydrogens = lengths[:, None] * [[1, 0, 0], [np.cos(angle), np.sin(angle), 0]]
+    atoms = Atoms("OHH", [[0, 0, 0], *hydrogens])
+    bond = lengths - 0.9584047
+    bent = 101.0 - 106.4826
+    across = np.linalg.norm(hydrogens[0] - hydrogens[1]) - 1.535676676685
+    # kJ/mol, Å and degrees
+    expected = (2333.1232 * bond**2 * (1 - 2.55 * bond + 3.793125 * bond**2)).sum()
+    polynomial = 1 - 0.014 * bent + 5.6e-5 * bent**2 - 7e-7 * bent**3 + 2.2e-8 * bent**4
+    expected += 6.359379296918e-2 * bent**2 * polynomial - 43.1294 * across**2
+    energy = label_water(atoms, "iamoeba").get_potential_energy()
+    assert energy == pytest.approx(expected * KJ_PER_MOL, rel=1e-5)
+
+
+def test_frames_labelled_by_iamoeba() -> None:
+    source = WaterSource("q-spcfw", (27,), (300.0,), (0.95,), (), 1, 0.01, 0.01, labels="iamoeba")
+    (frame,) = source.frames(source.tasks()[0], seed=1)
+    assert source.level == source.describe()["labels"] == "iAMOEBA"
+    assert isinstance(frame, Atoms)
+    # one calculator: its cut-off, made for the box, must not move with the volume
+    calculator = iamoeba(27, float(frame.cell[0, 0]))
+
+    def energy(positions: np.ndarray, cell: np.ndarray) -> float:
+        calculator.set_structure(positions, cell)
+        return calculator.energy()
+
+    x, cell = frame.positions, np.asarray(frame.cell)
+    assert frame.get_potential_energy() == pytest.approx(energy(x, cell), abs=1e-9)
+    direction = np.random.default_rng(0).normal(size=x.shape)
+    step = 1e-4 * direction
+    slope = (energy(x - step, cell) - energy(x + step, cell)) / 2e-4
+    assert (frame.get_forces() * direction).sum() == pytest.approx(slope, rel=1e-4)
+    # the Ewald cut-off leaves steps of a few 1e-6 eV in the energy
+    h = 1e-4
+    pressure = (energy(x * (1 + h), cell * (1 + h)) - energy(x * (1 - h), cell * (1 - h))) / (
+        frame.get_volume() * 6 * h
+    )
+    assert frame.get_stress()[:3].mean() == pytest.approx(pressure, rel=5e-3)

@@ -28,6 +28,7 @@ class WaterSection(Section):
     equilibration: NonNegative = 2.0
     timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
     stress: bool = True
+    labels: Literal["model", "iamoeba"] = "model"
 
 
 class MoleculesSection(Section):

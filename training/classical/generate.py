@@ -48,6 +48,7 @@ def make_source(config: ClassicalConfig, base: Path) -> Source:
             s.equilibration,
             s.timestep,
             s.stress,
+            s.labels,
         )
     if isinstance(s, MoleculesSection):
         from training.classical.molecules import MoleculeSource

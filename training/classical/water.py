@@ -1,4 +1,4 @@
-"""Liquid water with a flexible simple-point-charge model, sampled and labelled by OpenMM."""
+"""Liquid water with a flexible model, sampled and labelled by OpenMM."""
 
 from __future__ import annotations
 
@@ -6,182 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from ase import Atoms, units
-from ase.neighborlist import neighbor_list
+from ase import Atoms
 
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.source import Rejected, Task, labelled
+from training.classical.water_calculator import IAmoeba, WaterCalculator, iamoeba
 from training.classical.water_model import (
     WATER_MODELS,
     WaterModel,
-    make_system,
     water_lattice,
     whole_molecules,
 )
-
-KJ_PER_MOL = units.kJ / units.mol  # eV
-FORCE = KJ_PER_MOL / units.nm  # eV/Å per kJ/mol/nm
-LARGEST_CUTOFF = 9.0  # Å
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-
-
-class WaterCalculator:
-    """Energy, forces and stress of flexible water by OpenMM.
-
-    Parameters
-    ----------
-    model : WaterModel
-    n_molecules : int
-    box : float or None
-        Edge of the cubic box in Å that the Ewald grids are made for; None for vacuum.
-    platform : str
-        ``CPU`` (single precision, one thread, fast) or ``Reference`` (double precision).
-    integrator : openmm.Integrator, optional
-        For dynamics.
-    barostat : openmm.MonteCarloBarostat, optional
-    """
-
-    def __init__(
-        self,
-        model: WaterModel,
-        n_molecules: int,
-        box: float | None,
-        platform: Literal["CPU", "Reference"] = "CPU",
-        integrator: Any = None,
-        barostat: Any = None,
-    ) -> None:
-        import openmm
-
-        cutoff = LARGEST_CUTOFF if box is None else min(LARGEST_CUTOFF, 0.45 * box)
-        _, system = make_system(model, n_molecules, box, cutoff)
-        self._model = model
-        self._cutoff = cutoff
-        self._cell: np.ndarray | None = None
-        if barostat is not None:
-            system.addForce(barostat)
-        # one thread and ordered sums: the same numbers every time
-        options = {"Threads": "1", "DeterministicForces": "true"} if platform == "CPU" else {}
-        self.context = openmm.Context(
-            system,
-            integrator or openmm.VerletIntegrator(0.001),
-            openmm.Platform.getPlatformByName(platform),
-            options,
-        )
-        self._nonbonded = next(
-            f for f in system.getForces() if isinstance(f, openmm.NonbondedForce)
-        )
-
-    def set_structure(self, positions: np.ndarray, cell: np.ndarray | None) -> None:
-        """Whole molecules, Å; `cell` (3, 3) lower triangular, or None in vacuum."""
-        self._cell = cell
-        self._positions = np.asarray(positions)
-        if cell is not None:
-            self.context.setPeriodicBoxVectors(*(np.asarray(cell) / 10))
-        self.context.setPositions(np.asarray(positions) / 10)
-
-    def structure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (atoms, 3) and cell (3, 3) in Å."""
-        from openmm import unit
-
-        state = self.context.getState(positions=True)
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-        cell = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
-        return np.array(positions), np.array(cell)
-
-    def energy(self) -> float:
-        """Potential energy in eV of the structure that was set."""
-        if self._cell is None:
-            return self._raw_energy()
-        volume = abs(np.linalg.det(self._cell))
-        energy = self._raw_energy()
-        return energy + self._pairs() * self._jump + self._repulsion_tail() / volume
-
-    def _raw_energy(self) -> float:
-        from openmm import unit
-
-        energy = self.context.getState(energy=True).getPotentialEnergy()
-        return float(energy.value_in_unit(unit.kilojoule_per_mole)) * KJ_PER_MOL
-
-    @cached_property
-    def _jump(self) -> float:
-        # V(cut-off) of the real-space Lennard-Jones term. Only after a first energy: before it
-        # OpenMM's CPU platform reads an uninitialised flag here, and at times throws std::bad_cast.
-        alpha = self._nonbonded.getLJPMEParametersInContext(self.context)[0]
-        return real_space_lennard_jones(self._model, self._cutoff, alpha / 10)
-
-    def _pairs(self) -> int:
-        # OpenMM shifts the Lennard-Jones term to zero at the cut-off; the shift is taken back for
-        # as many pairs of oxygens as are within it.
-        oxygens = Atoms("O" * (len(self._positions) // 3), self._positions[::3])
-        oxygens.set_cell(self._cell)
-        oxygens.pbc = True
-        return len(neighbor_list("i", oxygens, self._cutoff)) // 2
-
-    def _repulsion_tail(self) -> float:
-        # Ewald sums the r^-6 term, not the r^-12 term: beyond the cut-off, where g = 1, it is
-        # N²/(2V) ∫ 4 ε (σ/r)^12 4π r² dr; in eV Å³
-        m, n = self._model, len(self._positions) // 3
-        sigma = 10 * m.sigma
-        tail = n**2 * 8 * np.pi * m.epsilon * sigma**12 / (9 * self._cutoff**9)
-        return float(tail) * KJ_PER_MOL
-
-    def forces(self) -> np.ndarray:
-        """Forces (atoms, 3) in eV/Å."""
-        from openmm import unit
-
-        forces = self.context.getState(forces=True).getForces(asNumpy=True)
-        per_nm = unit.kilojoule_per_mole / unit.nanometer
-        return np.array(forces.value_in_unit(per_nm)) * FORCE
-
-    def stress(self, positions: np.ndarray, cell: np.ndarray, step: float = 1e-5) -> np.ndarray:
-        """Stress (6,) in eV/Å³ by central differences of strained cells.
-
-        OpenMM computes no virial. Atoms move with the cell, so this is the *atomic* stress.
-        Needs the double precision of the ``Reference`` platform.
-
-        Parameters
-        ----------
-        positions : ndarray (atoms, 3)
-            Whole molecules, Å.
-        cell : ndarray (3, 3)
-            Lower triangular.
-        step : float
-            Strain.
-        """
-        volume = abs(np.linalg.det(cell))
-        result = np.zeros(6)
-        for k, (i, j) in enumerate(VOIGT):
-            energies = []
-            for sign in (1, -1):
-                strain = np.eye(3)
-                # x' = x + e x_j: keeps the cell lower triangular, as OpenMM wants it; the
-                # rotation that this differs by from a symmetric strain costs no energy
-                strain[j, i] += sign * step
-                self.set_structure(positions @ strain, cell @ strain)
-                energies.append(self._raw_energy())
-            result[k] = (energies[0] - energies[1]) / (2 * step * volume)
-        self.set_structure(positions, cell)
-        result[:3] -= self._repulsion_tail() / volume**2
-        return result
-
-
-def real_space_lennard_jones(model: WaterModel, r: float, alpha: float) -> float:
-    """Repulsion and the real-space part of Ewald-summed dispersion of two oxygens, eV.
-
-    Parameters
-    ----------
-    model : WaterModel
-    r : float
-        Distance, Å.
-    alpha : float
-        Ewald parameter of the dispersion, 1/Å.
-    """
-    sixth, a = (10 * model.sigma / r) ** 6, (alpha * r) ** 2
-    screening = np.exp(-a) * (1 + a + a**2 / 2)
-    return float(4 * model.epsilon * (sixth**2 - sixth * screening)) * KJ_PER_MOL
 
 
 @dataclass(frozen=True)
@@ -209,6 +47,8 @@ class WaterSource:
         fs.
     stress : bool
         Label the stress as well: 12 double-precision energies per frame.
+    labels : {"model", "iamoeba"}
+        Label with the model that the frames were sampled with, or with iAMOEBA.
     """
 
     model: str
@@ -221,6 +61,7 @@ class WaterSource:
     equilibration: float = 2.0
     timestep: float = 0.5
     stress: bool = True
+    labels: str = "model"
 
     @cached_property
     def parameters(self) -> WaterModel:
@@ -230,7 +71,7 @@ class WaterSource:
     @property
     def level(self) -> str:
         """Level of theory."""
-        return self.parameters.name
+        return IAmoeba.level if self.labels == "iamoeba" else self.parameters.name
 
     def describe(self) -> dict[str, Any]:
         """Engine, parameters, and how frames are drawn."""
@@ -241,6 +82,7 @@ class WaterSource:
             "electrostatics": "particle-mesh Ewald, dispersion too (LJPME), error tolerance 1e-5",
             "parameters": asdict(self.parameters),
             "thermostat": "Langevin, 1/ps",
+            "labels": self.level,
             "stress": "central differences of strain, double precision" if self.stress else "none",
         }
 
@@ -277,7 +119,11 @@ class WaterSource:
         openmm.LocalEnergyMinimizer.minimize(dynamics.context, 10.0, 500)
         dynamics.context.setVelocitiesToTemperature(o["temperature"], _openmm_seed(rng))
         # labels in double precision: the dynamics' energies are 0.1 meV/atom off
-        precise = WaterCalculator(self.parameters, o["n"], box, "Reference")
+        precise: WaterCalculator | IAmoeba
+        if self.labels == "iamoeba":
+            precise = iamoeba(o["n"], box)
+        else:
+            precise = WaterCalculator(self.parameters, o["n"], box, "Reference")
         integrator.step(max(1, round(1e3 * self.equilibration / self.timestep)))
         for k in range(self.frames_per_point):
             try:
@@ -303,6 +149,7 @@ def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> A
     atoms : ase.Atoms
         Ordered O, H, H; in a cubic or lower triangular box, or in vacuum; may be wrapped.
     model : str
+        ``q-spcfw``, ``spcfw`` or ``iamoeba``.
     stress : bool
 
     Raises
@@ -312,15 +159,21 @@ def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> A
     DataError
         If the atoms are not water in that order.
     """
-    if model not in WATER_MODELS:
-        raise ConfigError(f"no water model {model!r}; there are {', '.join(WATER_MODELS)}")
+    if model not in (*WATER_MODELS, "iamoeba"):
+        known = ", ".join((*WATER_MODELS, "iamoeba"))
+        raise ConfigError(f"no water model {model!r}; there are {known}")
     positions = whole_molecules(atoms)
     periodic = bool(atoms.pbc.all())
     if not periodic and atoms.pbc.any():
         raise DataError("water must be periodic in three directions or in none")
     cell = np.asarray(atoms.cell) if periodic else None
     box = float(atoms.cell.lengths().min()) if periodic else None
-    calculator = WaterCalculator(WATER_MODELS[model], len(atoms) // 3, box, "Reference")
+    n = len(atoms) // 3
+    calculator: WaterCalculator | IAmoeba
+    if model == "iamoeba":
+        calculator = iamoeba(n, box)
+    else:
+        calculator = WaterCalculator(WATER_MODELS[model], n, box, "Reference")
     calculator.set_structure(positions, cell)
     energy, forces = calculator.energy(), calculator.forces()
     strain = calculator.stress(positions, cell) if stress and cell is not None else None

@@ -118,7 +118,28 @@ def make_system(model: WaterModel, n_molecules: int, box: float | None, cutoff: 
     system : openmm.System
     """
     from openmm import unit
-    from openmm.app import LJPME, ForceField, NoCutoff, Topology
+    from openmm.app import LJPME, ForceField, NoCutoff
+
+    topology = water_topology(n_molecules, box)
+    field = ForceField(io.StringIO(model.xml()))
+    # Without rigidWater=False OpenMM makes every molecule named HOH rigid.
+    options = {"rigidWater": False, "constraints": None, "removeCMMotion": False}
+    if box is None:
+        return topology, field.createSystem(topology, nonbondedMethod=NoCutoff, **options)
+    system = field.createSystem(
+        topology,
+        nonbondedMethod=LJPME,
+        nonbondedCutoff=cutoff / 10 * unit.nanometer,
+        ewaldErrorTolerance=1e-5,
+        **options,
+    )
+    return topology, system
+
+
+def water_topology(n_molecules: int, box: float | None) -> Any:
+    """OpenMM topology of molecules ordered O, H, H, in a cubic box of edge `box` (Å) or none."""
+    from openmm import unit
+    from openmm.app import Topology
     from openmm.app.element import hydrogen, oxygen
 
     topology = Topology()
@@ -128,20 +149,9 @@ def make_system(model: WaterModel, n_molecules: int, box: float | None, cutoff: 
         o = topology.addAtom("O", oxygen, residue)
         for name in ("H1", "H2"):
             topology.addBond(o, topology.addAtom(name, hydrogen, residue))
-    field = ForceField(io.StringIO(model.xml()))
-    # Without rigidWater=False OpenMM makes every molecule named HOH rigid.
-    options = {"rigidWater": False, "constraints": None, "removeCMMotion": False}
-    if box is None:
-        return topology, field.createSystem(topology, nonbondedMethod=NoCutoff, **options)
-    topology.setUnitCellDimensions([box / 10] * 3 * unit.nanometer)
-    system = field.createSystem(
-        topology,
-        nonbondedMethod=LJPME,
-        nonbondedCutoff=cutoff / 10 * unit.nanometer,
-        ewaldErrorTolerance=1e-5,
-        **options,
-    )
-    return topology, system
+    if box is not None:
+        topology.setUnitCellDimensions([box / 10] * 3 * unit.nanometer)
+    return topology
 
 
 def water_lattice(n_molecules: int, density: float, rng: np.random.Generator) -> Atoms:
