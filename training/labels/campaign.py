@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -102,18 +101,29 @@ class Campaign:
         self.refresh()
 
     def _seedselect(self, command: str, *options: str) -> str:
-        words: list[Any] = [sys.executable, "-m", "seedselect.cli", command]
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            done = subprocess.run(
-                [*words, str(self.directory), *options], capture_output=True, text=True, check=False
-            )
-            if done.returncode == 0:
-                return done.stdout
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if "is working on this campaign" not in last or time.monotonic() > deadline:
-                raise DataError(last)
-            time.sleep(1.0)
+        return run_seedselect(command, str(self.directory), *options)
+
+
+def run_seedselect(*words: str) -> str:
+    """Run a seedselect command and return what it prints.
+
+    While another process works on the campaign it is tried again, for `PATIENCE`.
+
+    Raises
+    ------
+    DataError
+        With the line that the command ends with.
+    """
+    command = [sys.executable, "-m", "seedselect.cli", *words]
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if "is working on this campaign" not in last or time.monotonic() > deadline:
+            raise DataError(last)
+        time.sleep(1.0)
 
 
 def read_extxyz(path: Path) -> list[Atoms]:

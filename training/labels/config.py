@@ -72,8 +72,8 @@ class CP2KConfig(Section):
         Name in `basis_file`, without the element.
     cutoff, relative_cutoff : float
         Of the plane waves, Ry. The grid is the floor of the noise of the labels.
-    eps_scf : float
-        Convergence of the density.
+    eps_scf, eps_default : float
+        Convergence of the density, and CP2K's numerical accuracy.
     scf : {"diagonalization", "ot"}
         Diagonalisation with Broyden mixing, or orbital transformation; the other is the fallback.
     max_scf : int
@@ -95,6 +95,7 @@ class CP2KConfig(Section):
     cutoff: Positive = 800.0
     relative_cutoff: Positive = 60.0
     eps_scf: Positive = 1e-6
+    eps_default: Positive = 1e-10
     scf: Literal["diagonalization", "ot"] = "diagonalization"
     max_scf: PositiveInt = 60
     charge: int = 0
