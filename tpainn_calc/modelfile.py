@@ -186,7 +186,8 @@ def load_model(
     path = find_model(model)
     manifest = read_manifest(path)
     try:
-        hyperparameters = Hyperparameters(**manifest.hyperparameters)
+        # files written before norm_epsilon was a hyperparameter
+        hyperparameters = Hyperparameters(**{"norm_epsilon": 1e-8, **manifest.hyperparameters})
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: hyperparameters do not make a potential: {error}") from None
     stored = _dtype(manifest.dtype, path)

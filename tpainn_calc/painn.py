@@ -82,13 +82,19 @@ class Message(nn.Module):
 
 
 class Update(nn.Module):
-    """Update block (Eqs. 9 and 10): scalars and vectors of one atom act on each other."""
+    """Update block (Eqs. 9 and 10): scalars and vectors of one atom act on each other.
+
+    The norm |Vv| has a cusp at zero, where forces jump: atoms pass near it in every step, and the
+    energy of a trajectory walks at random. √(|Vv|² + ε) is smooth over √ε.
+    """
 
     last: Final[bool]
+    norm_epsilon: Final[float]
 
-    def __init__(self, n_features: int, last: bool) -> None:
+    def __init__(self, n_features: int, last: bool, norm_epsilon: float) -> None:
         super().__init__()
         self.last = last
+        self.norm_epsilon = norm_epsilon
         self.mix = nn.Linear(n_features, 2 * n_features, bias=False)  # U and V at once
         self.context = nn.Sequential(
             nn.Linear(2 * n_features, n_features),
@@ -99,7 +105,7 @@ class Update(nn.Module):
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the new s (n, F) and v (n, 3, F)."""
         u_v, v_v = self.mix(v).chunk(2, dim=2)
-        norm = torch.sqrt((v_v * v_v).sum(1) + 1e-8)
+        norm = torch.sqrt((v_v * v_v).sum(1) + self.norm_epsilon)
         # split, not chunk, because a_vv goes unused in the last block; see Message.forward
         context = self.context(torch.cat([s, norm], dim=1))
         a_ss, a_vv, a_sv = context.split(s.size(1), dim=1)
@@ -138,6 +144,8 @@ class PaiNN(nn.Module):
         Cut-off radius in Å.
     n_basis, basis, envelope
         See :class:`tpainn_calc.radial.RadialBasis`.
+    norm_epsilon : float
+        ε of the update's norm, see :class:`Update`.
     fused : bool
         Use the compiled operator ``tpainn::message`` with tabulated filters
         (:mod:`tpainn_calc.ops`) in place of plain PyTorch with exact filters.
@@ -158,6 +166,7 @@ class PaiNN(nn.Module):
         n_basis: int = 20,
         basis: str = "bessel",
         envelope: str = "polynomial",
+        norm_epsilon: float = 1e-3,
         fused: bool = False,
         n_knots: int = 512,
     ) -> None:
@@ -170,7 +179,7 @@ class PaiNN(nn.Module):
         self.blocks = nn.ModuleList(
             Block(
                 Message(n_features, self.radial, k == 0, fused, n_knots),
-                Update(n_features, k == n_blocks - 1),
+                Update(n_features, k == n_blocks - 1, norm_epsilon),
             )
             for k in range(n_blocks)
         )

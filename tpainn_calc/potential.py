@@ -26,7 +26,7 @@ class Hyperparameters:
     ----------
     elements : tuple of str
         Chemical symbols, in the order of `species` indices.
-    n_features, n_blocks, cutoff, n_basis, basis, envelope
+    n_features, n_blocks, cutoff, n_basis, basis, envelope, norm_epsilon
         See :class:`tpainn_calc.painn.PaiNN`; `cutoff` in Å.
     """
 
@@ -37,6 +37,7 @@ class Hyperparameters:
     n_basis: int = 20
     basis: str = "bessel"
     envelope: str = "polynomial"
+    norm_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(self.elements))
@@ -52,6 +53,8 @@ class Hyperparameters:
             raise ValueError("n_features must be even, n_blocks >= 1, n_basis >= 2")
         if not self.cutoff > 0:
             raise ValueError(f"cutoff must be positive, not {self.cutoff}")
+        if not self.norm_epsilon > 0:
+            raise ValueError(f"norm_epsilon must be positive, not {self.norm_epsilon}")
         if self.basis not in BASES or self.envelope not in ENVELOPES:
             raise ValueError(
                 f"basis must be one of {BASES} and envelope one of {ENVELOPES}, "

@@ -85,6 +85,7 @@ def potential_from_schnetpack(
         n_basis=n_basis,
         basis=basis,
         envelope="cosine",
+        norm_epsilon=1e-8,
     )
     rows = [atomic_numbers[symbol] for symbol in hyperparameters.elements]
     if max(rows) >= embedding.size(0):

@@ -50,7 +50,7 @@ def by_hand(network: PaiNN, species, edges) -> torch.Tensor:
         for i in range(len(s)):
             si, vi = s[i] + ds[i], v[i] + dv[i]
             uv, vv = vi @ u_matrix.T, vi @ v_matrix.T
-            hidden = torch.cat([si, torch.sqrt((vv**2).sum(0) + 1e-8)])
+            hidden = torch.cat([si, torch.sqrt((vv**2).sum(0) + 1e-3)])
             out = second.weight @ SILU(first.weight @ hidden + first.bias) + second.bias
             a_ss, a_vv, a_sv = out.split(n_features)
             s[i] = si + a_ss + a_sv * (uv * vv).sum(0)

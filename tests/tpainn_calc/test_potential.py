@@ -409,6 +409,7 @@ class TestScriptedFusedFloat32(Scripted):
         ({"n_basis": 1}, "n_basis >= 2"),
         ({"cutoff": 0.0}, "cutoff must be positive"),
         ({"cutoff": float("nan")}, "cutoff must be positive"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon must be positive"),
         ({"basis": "besel"}, "basis must be one of"),
         ({"envelope": "cosin"}, "envelope one of"),
     ],
