@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from seedselect.committee import Committee
 from seedselect.conditioning import known_points, posterior_transform
-from seedselect.drawing import climb_map, draw_kdpp
+from seedselect.drawing import climb_map, draw_kdpp, draw_random
 from seedselect.errors import SeedSelectError, check_choice
 from seedselect.features import RandomFourierFeatures, column_scale
 from seedselect.greedy import information_per_label
@@ -29,7 +29,7 @@ from seedselect.source import SCORES, score_source
 
 Array = NDArray[np.float64]
 
-SAMPLERS = ("kdpp", "map")
+SAMPLERS = ("kdpp", "map", "random")
 
 #: Members fitted before the reliability is looked at for the first time.
 FIRST_BATCH = 100
@@ -56,8 +56,8 @@ class ATBagging(BaseEstimator):
         The joint score is noise unless the committee is much larger than the number of probes.
     features : transformer, optional
         ``fit(X)``/``transform(X) -> (n, D)``; default `RandomFourierFeatures` (D = 512).
-    sampler : {"kdpp", "map"}, default "kdpp"
-        Exact random draw, or the greedy deterministic mode.
+    sampler : {"kdpp", "map", "random"}, default "kdpp"
+        Exact random draw, the greedy deterministic mode, or a uniform draw (the control).
     n_probes : int, default 300
         Source rows that serve as probe points when `probes` is None.
     probes : array (M, d), optional
@@ -339,6 +339,10 @@ class ATBagging(BaseEstimator):
             entropy = self._entropy if random_state is None else (int(random_state),)
             rng = np.random.default_rng([*entropy, 4])
             draw = draw_kdpp(kernel, n, rng, price, budget)
+        elif self.sampler == "random" and n is not None:
+            entropy = self._entropy if random_state is None else (int(random_state),)
+            rng = np.random.default_rng([*entropy, 5])
+            draw = draw_random(np.flatnonzero(weighted > 0), n, rng, price, budget)
         else:
             kernel = LowRankKernel(rows, self.features_, weighted, transform)
             draw = climb_map(kernel, n, self.noise, price, budget)

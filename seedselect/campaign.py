@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +11,14 @@ from numpy.typing import NDArray
 
 from seedselect.atbagging import ATBagging
 from seedselect.cache import file_hash
-from seedselect.dataset import Dataset, iter_any_frames, kind_of, load_any
-from seedselect.descriptors import elements_of
+from seedselect.dataset import Dataset, frames_at
+from seedselect.descriptors import describe
 from seedselect.errors import SeedSelectError
-from seedselect.features import RandomFourierFeatures
+from seedselect.frame import Frame
+from seedselect.inputs import Inputs, fit_source, info_numbers, input_file, load_inputs
 from seedselect.labels import Labels, read_labels
 from seedselect.manifest import (
     Entry,
-    InputFile,
     Manifest,
     Round,
     read_manifest,
@@ -27,113 +26,16 @@ from seedselect.manifest import (
     write_text,
 )
 from seedselect.output import write_selected
-from seedselect.pool import Pool
 from seedselect.quality import shape_quality
 from seedselect.selection import Selection
-from seedselect.settings import PickSettings, label_costs, make_descriptor, relative
-from seedselect.thinning import SubsetPool, thin
+from seedselect.settings import PickSettings, label_costs
 
 Array = NDArray[np.float64]
 
+STATES = ("done", "pending")
+
 #: Labels from which on `next` judges the pool by a committee on the labels themselves.
 ENOUGH_LABELS = 20
-
-
-@dataclass
-class Inputs:
-    """Source and pool of a campaign, described, and the pool rows that are kept.
-
-    Attributes
-    ----------
-    source, pool : Dataset
-        The same object when the pool is the source.
-    kept : int array
-        Pool rows after de-duplication.
-    """
-
-    source: Dataset
-    pool: Dataset
-    kept: NDArray[np.intp]
-
-    @property
-    def is_source(self) -> bool:
-        """Whether the pool is the source itself."""
-        return self.pool is self.source
-
-    def rows(self) -> Pool:
-        """Return the kept rows of the pool."""
-        return SubsetPool(self.pool.pool, self.kept)
-
-
-def load_inputs(source: Path, pool: Path | None, settings: PickSettings, directory: Path) -> Inputs:
-    """Read, describe and thin the inputs; what was described is found again after a kill."""
-    kinds = {path: kind_of(path) for path in (source, pool) if path is not None}
-    if len(set(kinds.values())) > 1:
-        raise SeedSelectError(f"{source} and {pool} differ in kind: give frames or tables for both")
-    descriptor = None
-    if kinds[source] == "frames":
-        paths = [source] if pool is None else [source, pool]
-        elements = elements_of(*(iter_any_frames(path) for path in paths))
-        descriptor = make_descriptor(settings, elements)
-
-    def read(path: Path) -> Dataset:
-        name = hashlib.sha256(f"{file_hash(path)} {descriptor!r}".encode()).hexdigest()[:16]
-        cache = directory / ".cache" / name
-        return load_any(path, lambda: descriptor, cache, settings.targets, settings.drop)
-
-    first = read(source)
-    if settings.quality == "score":
-        _check_targets(first, settings)
-    second = first if pool is None else read(pool)
-    if first.pool.n_features != second.pool.n_features:
-        raise SeedSelectError(
-            f"{source} has {first.pool.n_features} columns and {pool} {second.pool.n_features}: "
-            "source and pool need the same columns"
-        )
-    return Inputs(first, second, thin(second.pool, second.keys, settings.dedup))
-
-
-def _check_targets(source: Dataset, settings: PickSettings) -> None:
-    if source.targets is None:
-        wanted = f"columns {settings.targets}" if settings.targets else "energies or forces"
-        if source.kind == "table":
-            wanted += " (name them with --target)"
-        raise SeedSelectError(
-            f"{source.path}: no labels: the source needs {wanted}; or use --quality diversity"
-        )
-    bad = np.flatnonzero(~np.isfinite(source.targets).all(axis=1))
-    if len(bad):
-        raise SeedSelectError(
-            f"{source.path}: row {bad[0]} has no finite label ({len(bad)} such rows): label or "
-            "drop them, or use --quality diversity"
-        )
-
-
-def fit_source(inputs: Inputs, settings: PickSettings) -> tuple[ATBagging, bool]:
-    """Fit on the source; return the model and whether the kept pool rows are its rows."""
-    source = inputs.source
-    rows = inputs.kept if inputs.is_source else thin(source.pool, source.keys, settings.dedup)
-    whole = len(rows) <= settings.max_source
-    if not whole:
-        rng = np.random.default_rng([settings.seed, 11])
-        rows = np.sort(rng.choice(rows, settings.max_source, replace=False))
-    features = RandomFourierFeatures(settings.n_features, length_factor=settings.length_factor)
-    model = ATBagging(
-        n_estimators=settings.n_estimators if settings.quality == "score" else 4,
-        score=settings.score,
-        sampler=settings.sampler,
-        features=features,
-        temper=settings.temper,
-        cost_exponent=settings.cost_exponent,
-        random_state=settings.seed,
-    )
-    X = source.pool.take(rows)
-    if settings.quality == "score" and source.targets is not None:
-        model.fit(X, source.targets[rows])
-    else:
-        # Diversity alone: the committee is not used.
-        model.fit(X, np.zeros(len(rows)))
-    return model, inputs.is_source and whole
 
 
 class Campaign:
@@ -173,19 +75,11 @@ class Campaign:
             )
         directory.mkdir(parents=True, exist_ok=True)
         inputs = load_inputs(source, pool, settings, directory)
-        files = {"source": inputs.source} if pool is None else vars(inputs)
+        files = {"source": inputs.source, **({} if pool is None else {"pool": inputs.pool})}
         manifest = Manifest(
             kind=inputs.pool.kind,
             settings=settings.model_dump(),
-            inputs={
-                name: InputFile(
-                    path=relative(files[name].path, directory),
-                    sha256=file_hash(files[name].path),
-                    rows=files[name].n,
-                )
-                for name in ("source", "pool")
-                if name in files
-            },
+            inputs={name: input_file(data, directory) for name, data in files.items()},
             duplicates_dropped=inputs.pool.n - len(inputs.kept),
             versions=versions(),
             rounds=[],
@@ -226,15 +120,79 @@ class Campaign:
             )
         return path
 
-    def load_inputs(self) -> Inputs:
-        """Read source and pool again."""
-        pool = self.input_path("pool") if "pool" in self.manifest.inputs else None
-        return load_inputs(self.input_path("source"), pool, self.settings, self.directory)
+    def load_inputs(self, candidates: Path | None = None) -> Inputs:
+        """Read source and pool again, or `candidates` in the pool's place."""
+        pool = candidates
+        if pool is None and "pool" in self.manifest.inputs:
+            pool = self.input_path("pool")
+        others = [frame for name in self.pools()[1:] for frame in self.chosen(name).values()]
+        if candidates is not None:
+            others += self.chosen("").values()
+        source = self.input_path("source")
+        return load_inputs(source, pool, self.settings, self.directory, others)
+
+    def pools(self) -> list[str]:
+        """Return the names of the pools, the first one, "", included."""
+        return ["", *(name for name in self.manifest.inputs if name not in ("source", "pool"))]
+
+    def chosen(self, pool: str | None = None) -> dict[str, Frame]:
+        """Return the chosen frames, of one pool or of all."""
+        found: dict[str, Frame] = {}
+        first = "pool" if "pool" in self.manifest.inputs else "source"
+        for name in self.pools() if pool is None else [pool]:
+            mine = [entry for entry in self.manifest.entries if entry.pool == name]
+            if mine:
+                frames = frames_at(self.input_path(name or first), [e.pool_row for e in mine])
+                found |= {entry.key: frames[entry.pool_row] for entry in mine}
+        return found
+
+    def points(self, entries: Sequence[Entry], inputs: Inputs, pool: str = "") -> Array:
+        """Return the descriptors of chosen rows, whichever pool they are from.
+
+        Parameters
+        ----------
+        entries : sequence of Entry
+        inputs : Inputs
+        pool : str
+            Name of the pool that `inputs` holds.
+        """
+        rows = np.empty((len(entries), inputs.pool.pool.n_features))
+        own = np.array([entry.pool == pool for entry in entries], dtype=bool)
+        if own.any():
+            rows[own] = inputs.pool.pool.take(
+                np.array([e.pool_row for e in entries if e.pool == pool], dtype=np.intp)
+            )
+        for name in sorted({entry.pool for entry in entries} - {pool}):
+            frames = self.chosen(name)
+            places = [k for k, entry in enumerate(entries) if entry.pool == name]
+            rows[places] = describe((frames[entries[k].key] for k in places), inputs.descriptor)
+        return rows
 
     # -- choosing ----------------------------------------------------------------------------
 
-    def choose_next(self, n: int | None, budget: float | None) -> int:
-        """Choose another round, conditioned on done and pending rows; return its size."""
+    def choose_next(
+        self,
+        n: int | None,
+        budget: float | None,
+        candidates: Path | None = None,
+        quality_key: str | None = None,
+    ) -> int:
+        """Choose another round, conditioned on done and pending rows; return its size.
+
+        Parameters
+        ----------
+        n : int or None
+        budget : float or None
+        candidates : path, optional
+            Frames to choose from, in place of the campaign's pool.
+        quality_key : str, optional
+            Number in the comment line of every candidate that says how much its label is worth,
+            such as the force deviation of a committee.
+        """
+        if candidates is None and quality_key is not None:
+            raise SeedSelectError("--quality-key needs --pool: the frames that carry the key")
+        if candidates is not None and self.manifest.kind != "frames":
+            raise SeedSelectError(f"{self.directory}: a campaign of table rows has one pool only")
         settings = self.settings.model_copy(
             update={
                 "n": n,
@@ -243,56 +201,84 @@ class Campaign:
             }
         )
         before = len(self.manifest.entries)
-        self._add_round(self.load_inputs(), settings)
+        if candidates is None:
+            self._add_round(self.load_inputs(), settings)
+            return len(self.manifest.entries) - before
+        inputs = self.load_inputs(candidates)
+        known = {entry.key for entry in self.manifest.entries}
+        fresh = [row for row in inputs.kept if inputs.pool.keys[row] not in known]
+        inputs.kept = np.array(fresh, dtype=np.intp)
+        name = f"round_{len(self.manifest.rounds) + 1:03d}"
+        self.manifest.inputs[name] = input_file(inputs.pool, self.directory)
+        self.manifest.duplicates_dropped += inputs.pool.n - len(inputs.kept)
+        quality = None
+        if quality_key is not None:
+            raw = info_numbers(candidates, quality_key)[inputs.kept]
+            quality = shape_quality(raw, temper=settings.temper)
+        self._add_round(inputs, settings, name, quality)
         return len(self.manifest.entries) - before
 
-    def _add_round(self, inputs: Inputs, settings: PickSettings) -> None:
+    def _add_round(
+        self, inputs: Inputs, settings: PickSettings, pool: str = "", given: Array | None = None
+    ) -> None:
         # The committee and features are those of the first round; the draw has its own seed.
         model, own_rows = fit_source(inputs, self.settings)
         place = {int(row): i for i, row in enumerate(inputs.kept)}
         states = self.states()
         groups: dict[str, list[int]] = {"done": [], "pending": [], "failed": []}
+        elsewhere: list[Entry] = []
         for entry in self.manifest.entries:
-            if entry.pool_row in place:
+            if entry.pool == pool and entry.pool_row in place:
                 groups[states[entry.key]].append(place[entry.pool_row])
-        quality, kind = self._quality(model, inputs, settings, groups["done"])
+            elif entry.pool != pool and states[entry.key] != "failed":
+                elsewhere.append(entry)
+        if given is None:
+            quality, kind = self._quality(model, inputs, settings, states, pool)
+        else:
+            quality, kind = given, "given"
         if groups["failed"]:
             # Excluded without conditioning: nothing was learnt there.
             if quality is None:
-                pool = None if own_rows else inputs.rows()
-                raw, _ = model.pool_quality(pool)
+                rows = None if own_rows else inputs.rows()
+                raw, _ = model.pool_quality(rows)
                 quality, kind = shape_quality(raw, temper=settings.temper), "score"
             quality[groups["failed"]] = 0.0
         costs = label_costs(settings, inputs.pool.sizes[inputs.kept])
         selection = model.select(
             settings.n,
             pool=None if own_rows else inputs.rows(),
-            labeled=np.array(groups["done"], dtype=int),
-            pending=np.array(groups["pending"], dtype=int),
+            # rows of this pool, and descriptors of what was chosen from others
+            labeled=np.array(groups["done"] + groups["pending"], dtype=int),
+            pending=self.points(elsewhere, inputs, pool),
             cost=costs,
             budget=settings.budget,
             quality=quality,
             random_state=settings.seed,
         )
-        self._record(inputs, settings, selection, kind, costs, groups)
+        counts = [len(groups[s]) + sum(states[e.key] == s for e in elsewhere) for s in STATES]
+        self._record(inputs, settings, selection, kind, costs, pool, counts)
 
     def _quality(
-        self, model: ATBagging, inputs: Inputs, settings: PickSettings, done: list[int]
+        self,
+        model: ATBagging,
+        inputs: Inputs,
+        settings: PickSettings,
+        states: dict[str, str],
+        pool: str,
     ) -> tuple[Array | None, str]:
         """Return a given quality of the kept rows, or None for the source committee's."""
         if settings.quality == "diversity":
             return np.ones(len(inputs.kept)), "diversity"
+        done = [entry for entry in self.manifest.entries if states[entry.key] == "done"]
         if len(done) < ENOUGH_LABELS:
             return None, ""
-        labels = self.labels()
-        keys = [inputs.pool.keys[inputs.kept[i]] for i in done]
+        targets = self.labels().targets([entry.key for entry in done])
         judge = ATBagging(n_estimators=100, random_state=settings.seed).fit(
-            inputs.rows().take(np.array(done)), labels.targets(keys)
+            self.points(done, inputs, pool), targets
         )
-        pool = inputs.rows()
         spread = [
             judge.calibration_.expected_error(judge.committee_.predict(block).var(axis=0, ddof=1))
-            for block in pool.blocks(4096)
+            for block in inputs.rows().blocks(4096)
         ]
         return shape_quality(np.concatenate(spread), temper=settings.temper), "label_spread"
 
@@ -303,7 +289,8 @@ class Campaign:
         selection: Selection,
         kind: str,
         costs: Array | None,
-        groups: dict[str, list[int]],
+        pool: str,
+        counts: list[int],
     ) -> None:
         info = selection.diagnostics
         number = len(self.manifest.rounds) + 1
@@ -323,6 +310,7 @@ class Campaign:
                     weight=float(selection.weights[position]),
                     cost=1.0 if costs is None else float(costs[kept]),
                     information=float(info["information"][order]),
+                    pool=pool,
                 )
             )
         self.manifest.rounds.append(
@@ -334,8 +322,8 @@ class Campaign:
                 reliability=float(info["reliability"]),
                 rank=info.get("rank"),
                 length_scale=info["length_scale"],
-                n_labelled=len(groups["done"]),
-                n_pending=len(groups["pending"]),
+                n_labelled=counts[0],
+                n_pending=counts[1],
             )
         )
         self.write(inputs.pool)

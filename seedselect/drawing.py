@@ -74,6 +74,34 @@ def draw_kdpp(
     return Draw(indices, order, probability, info)
 
 
+def draw_random(
+    rows: NDArray[np.intp],
+    n: int,
+    rng: np.random.Generator,
+    price: Array | None = None,
+    budget: float | None = None,
+) -> Draw:
+    """Draw n rows uniformly, in random order; cut the draw where the budget ends.
+
+    Parameters
+    ----------
+    rows : int array
+        Those that may be drawn.
+    n : int
+    rng : numpy.random.Generator
+    price : array (N,), optional
+    budget : float, optional
+    """
+    drawn = rng.choice(rows, n, replace=False)
+    if budget is not None and price is not None:
+        drawn = drawn[_affordable(price[drawn], budget)]
+        if not len(drawn):
+            raise SeedSelectError(f"budget={budget} does not pay for any of the {n} points")
+    indices = np.sort(drawn)
+    order = np.searchsorted(indices, drawn)
+    return Draw(indices, order, np.full(len(indices), n / len(rows)))
+
+
 def climb_map(
     kernel: LowRankKernel,
     n: int | None,

@@ -52,6 +52,8 @@ class Entry(StrictModel):
     quality_kind : str
     failed : bool
         Its label could not be computed.
+    pool : str
+        Input that `pool_row` counts in; empty for the pool that the campaign began with.
     """
 
     key: str
@@ -65,6 +67,7 @@ class Entry(StrictModel):
     cost: float
     information: float
     failed: bool = False
+    pool: str = ""
 
 
 class Round(StrictModel):

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from seedselect.campaign import Campaign, Inputs
+from seedselect.campaign import Campaign
 from seedselect.features import column_scale
+from seedselect.inputs import Inputs
 from seedselect.manifest import write_text
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ def summarise(campaign: Campaign, inputs: Inputs) -> tuple[dict[str, Any], dict[
     mean, scale, varies = column_scale(X)
     cloud = ((X - mean) / scale)[:, varies]
     entries = campaign.manifest.entries
-    chosen = inputs.pool.pool.take(np.array([e.pool_row for e in entries]))
+    chosen = campaign.points(entries, inputs)
     points = ((chosen - mean) / scale)[:, varies]
     _, _, axes = np.linalg.svd(cloud - cloud.mean(axis=0), full_matrices=False)
     plane = axes[:2] if len(axes) > 1 else np.vstack([axes, np.zeros_like(axes)])
@@ -79,7 +80,7 @@ def summarise(campaign: Campaign, inputs: Inputs) -> tuple[dict[str, Any], dict[
     if targets is not None:
         kept = targets[inputs.kept, 0]
         arrays["energy pool"] = kept[np.isfinite(kept)]
-        mine = targets[[e.pool_row for e in entries], 0]
+        mine = targets[[e.pool_row for e in entries if not e.pool], 0]
         arrays["energy chosen"] = mine[np.isfinite(mine)]
     return numbers, arrays
 

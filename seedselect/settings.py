@@ -23,7 +23,8 @@ class PickSettings(StrictModel):
     n : int or None
         Frames or rows to choose; None takes what `budget` pays for.
     score : {"local", "marginal", "joint"}
-    sampler : {"kdpp", "map"}
+    sampler : {"kdpp", "map", "random"}
+        "random" draws uniformly, for test sets and controls.
     quality : {"score", "diversity"}
         "diversity" ignores the labels of the source.
     temper : float
@@ -52,7 +53,7 @@ class PickSettings(StrictModel):
 
     n: int | None = Field(None, ge=1)
     score: Literal["local", "marginal", "joint"] = "local"
-    sampler: Literal["kdpp", "map"] = "kdpp"
+    sampler: Literal["kdpp", "map", "random"] = "kdpp"
     quality: Literal["score", "diversity"] = "score"
     temper: float = Field(1.0, ge=0)
     n_estimators: int | Literal["auto"] = "auto"

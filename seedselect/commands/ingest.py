@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seedselect.campaign import Campaign
 from seedselect.commands.status import summary
-from seedselect.dataset import frames_at, load_table
+from seedselect.dataset import load_table
 from seedselect.errors import SeedSelectError
 from seedselect.labels import ingest_frames, ingest_rows
 from seedselect.lock import CampaignLock
@@ -31,11 +31,8 @@ def run(args: argparse.Namespace) -> str:
         campaign = Campaign.open(args.campaign)
         entries = campaign.manifest.entries
         new = known = 0
-        name = "pool" if "pool" in campaign.manifest.inputs else "source"
         if args.labels and campaign.manifest.kind == "frames":
-            path = campaign.input_path(name)
-            found = frames_at(path, [entry.pool_row for entry in entries])
-            chosen = {entry.key: found[entry.pool_row] for entry in entries}
+            chosen = campaign.chosen()
             new, known = ingest_frames(args.campaign, args.labels, chosen, args.replace)
         elif args.labels:
             settings = campaign.settings

@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("-n", type=int, help="how many to choose")
     parser.add_argument("--budget", type=float, help="total cost of this round")
+    parser.add_argument("--pool", type=Path, help="choose from these frames, not from the pool")
+    parser.add_argument("--quality-key", help="worth of each frame of --pool, in its comment line")
     parser.add_argument("--dry-run", action="store_true", help="print time and memory, do nothing")
 
 
@@ -30,10 +32,12 @@ def run(args: argparse.Namespace) -> str:
         raise SeedSelectError(f"-n {args.n}: ask for at least one point")
     if args.dry_run:
         campaign = Campaign.open(args.campaign)
-        pool = campaign.input_path("pool") if "pool" in campaign.manifest.inputs else None
+        pool = args.pool
+        if pool is None and "pool" in campaign.manifest.inputs:
+            pool = campaign.input_path("pool")
         lines = estimate(campaign.input_path("source"), pool, campaign.settings).lines()
         return "\n".join(["dry run: nothing is written", *lines])
     with CampaignLock(args.campaign):
         campaign = Campaign.open(args.campaign)
-        size = campaign.choose_next(args.n, args.budget)
+        size = campaign.choose_next(args.n, args.budget, args.pool, args.quality_key)
         return f"{size} more chosen\n{summary(campaign)}"

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cost", help="none, atoms or atoms3 (atoms cubed)")
     parser.add_argument("--cost-exponent", type=float, help="beta in quality / cost^beta")
     parser.add_argument("--score", help="local, marginal or joint")
-    parser.add_argument("--sampler", help="kdpp (random, exact) or map (greedy)")
+    parser.add_argument("--sampler", help="kdpp, map (greedy) or random (uniform)")
     parser.add_argument("--quality", help="score, or diversity to ignore the source's labels")
     parser.add_argument("--temper", type=float, help="exponent of the score; 0 is diversity alone")
     parser.add_argument("--n-estimators", help="members of the committee, or auto")

@@ -24,9 +24,10 @@ def summary(campaign: Campaign) -> str:
     manifest = campaign.manifest
     last = manifest.rounds[-1]
     count = {s: sum(v == s for v in states.values()) for s in ("done", "pending", "failed")}
-    pool = manifest.inputs.get("pool", manifest.inputs["source"])
+    first = "pool" if "pool" in manifest.inputs else "source"
+    rows = sum(manifest.inputs[name or first].rows for name in campaign.pools())
     lines = [
-        f"{campaign.directory}: {len(states)} of {pool.rows} {_noun(manifest.kind)} chosen in "
+        f"{campaign.directory}: {len(states)} of {rows} {_noun(manifest.kind)} chosen in "
         f"{len(manifest.rounds)} round(s); {count['done']} done, {count['pending']} pending, "
         f"{count['failed']} failed",
         f"  {manifest.duplicates_dropped} duplicates or correlated neighbours were dropped first",

@@ -353,7 +353,7 @@ def test_a_campaign_moves_with_its_inputs(campaign, source, tmp_path):
         (["pick", "S", "-n", 61, "-o", "O"], "exceeds the 60 rows"),
         (["pick", "S", "-n", 0, "-o", "O"], "-n"),
         (["pick", "S", "-n", 5, "-o", "O", "--smapler", "map"], "did you mean '--sampler'"),
-        (["pick", "S", "-n", 5, "-o", "O", "--sampler", "mapp"], "'kdpp' or 'map'"),
+        (["pick", "S", "-n", 5, "-o", "O", "--sampler", "mapp"], "'kdpp', 'map' or 'random'"),
         (["pick", "S", "-n", 5, "-o", "O", "--descriptor", "no.such:thing"], "No module"),
         (["pick", "S", "-n", 5, "-o", "O", "--descriptor", "mean"], "package.module:callable"),
         (["pick", "missing.extxyz", "-n", 5, "-o", "O"], "no such file"),
