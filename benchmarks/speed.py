@@ -5,9 +5,9 @@ the table); ``--peers schnetpack mace`` adds other codes, each in an environment
 is made from the package index.
 
 Every entry computes energy and forces (float32 network) of the same boxes from a neighbour list
-that is already there: the pair style's and calculator's own list handling is timed separately, in
-the rows ``ase`` and ``lammps``, which are whole MD steps. Weights are random; time does not depend
-on them.
+that is already there. The row ``ase`` is a call of the calculator after every atom has moved a
+little, list handling included; ``lammps`` is a whole MD step; ``train-plain`` and ``train-fused``
+are optimiser steps on energy and forces. Weights are random; time does not depend on them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
 DEFAULT_SIDES = (4, 6, 8, 10, 16)
-OURS = ("plain", "fused", "ase", "lammps")
-# its own requirements contradict each other, so they are named here
+OURS = ("plain", "fused", "ase", "lammps", "train-plain", "train-fused")
+# a training batch of water; more atoms need the memory, and tell nothing new
+LARGEST_TRAINING = 648
 _SCHNETPACK_NEEDS = (
     "ase dirsync fasteners h5py hydra-colorlog hydra-core matscipy numpy protobuf pyyaml rich "
     "pytorch-lightning sympy tensorboard tensorboardX torch-ema torchmetrics tqdm"
@@ -43,6 +44,7 @@ PEERS = {
         ["--no-deps", "schnetpack==2.1.1"],
     ],
     "mace": [["mace-torch==0.3.16"]],
+    "nequip": [["nequip==0.19.1"]],
 }
 
 
@@ -141,11 +143,13 @@ def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
         potential = Potential(Hyperparameters(("O", "H"), n_features=features))
         potential.scale.fill_(1e-3)  # forces too small to tear the lattice apart in MD
         save_model(model, potential)
+        if code.startswith("train-"):
+            return _measure_training(atoms, features, code == "train-fused")
         if code == "lammps":
             return _measure_lammps(atoms, model, Path(folder))
         if code == "ase":
             atoms.calc = TPaiNNCalculator(model)
-            call: Callable[[], object] = _md_step(atoms)
+            call: Callable[[], object] = _moved(atoms)
         else:
             loaded, _ = load_model(model, kernel=code)  # type: ignore[arg-type]
             graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff)
@@ -154,12 +158,52 @@ def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
     return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def _md_step(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to import
-    from ase import units
-    from ase.md.verlet import VelocityVerlet
+def _moved(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to import
+    import numpy as np
 
-    dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
-    return lambda: dynamics.run(1)
+    # thermal motion of a time step, back and forth: the skin is crossed as seldom as in MD
+    moves = np.random.default_rng(0).normal(scale=5e-3, size=atoms.positions.shape)
+    sign = [1.0]
+
+    def call() -> object:
+        sign[0] = -sign[0]
+        atoms.positions += sign[0] * moves
+        return atoms.get_forces()
+
+    return call
+
+
+def _measure_training(atoms, features: int, fused: bool) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    import numpy as np
+    import torch
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from benchmarks.timing import median_ms
+    from tpainn_calc import Hyperparameters, Potential, ops
+    from training.config import LossSection, OptimizerSection
+    from training.dataset import FrameDataset
+    from training.module import PotentialModule, loss_terms
+
+    if len(atoms) > LARGEST_TRAINING:
+        sys.exit(f"training is timed up to {LARGEST_TRAINING} atoms")
+    forces = np.random.default_rng(0).normal(size=atoms.positions.shape)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=forces)
+    if fused:
+        ops.load()
+    potential = Potential(Hyperparameters(("O", "H"), n_features=features), fused=fused)
+    optimizer = OptimizerSection(max_steps=1)
+    module = PotentialModule(potential.set_dtype(torch.float32), LossSection(), optimizer)
+    adam = torch.optim.AdamW(potential.parameters())
+    batch = FrameDataset([atoms], potential.elements, potential.cutoff)[0]
+
+    def step() -> None:
+        adam.zero_grad()
+        terms = loss_terms(module.predict_batch(batch, create_graph=True), batch, module.loss)
+        module.backward(torch.stack(list(terms.values())).sum())
+        adam.step()
+
+    ms = median_ms(step)
+    return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def _measure_lammps(atoms, model: Path, folder: Path) -> dict[str, float]:  # type: ignore[no-untyped-def]
@@ -233,7 +277,9 @@ def _print_ratios(fused: Row, rows: list[Row]) -> None:
     peers = [
         f"{other.code} / fused = {other.ms / fused.ms:.1f}"
         for other in rows
-        if (other.n_atoms, other.threads) == (fused.n_atoms, fused.threads) and other != fused
+        if (other.n_atoms, other.threads) == (fused.n_atoms, fused.threads)
+        and other != fused
+        and not other.code.startswith("train-")
     ]
     print(f"{fused.n_atoms} atoms, {fused.threads} thread(s): {', '.join(peers)}")
 
@@ -262,13 +308,16 @@ def _plot(rows: list[Row], path: Path) -> None:
                 x, y = zip(*points, strict=True)
                 label = f"{code}, {threads} thread" + ("s" if threads > 1 else "")
                 axes.loglog(x, y, style, marker="o", ms=4, color=colour, label=label)
-    axes.set(xlabel="atoms (liquid water)", ylabel="ms per energy and forces, or MD step")
+    axes.set(xlabel="atoms (liquid water)", ylabel="ms per force call, MD or training step")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=140)
 
 
-COLOURS = ("#888888", "#2a6fbb", "#3c9d55", "#c8442b", "#8a5cc2", "#b8862b")
+COLOURS = (
+    *("#888888", "#2a6fbb", "#3c9d55", "#c8442b", "#c4c4c4", "#8fb8e0"),
+    *("#8a5cc2", "#b8862b", "#d16ba5"),
+)
 
 
 if __name__ == "__main__":
