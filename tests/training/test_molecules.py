@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.build
@@ -69,3 +70,9 @@ def test_structures_get_bonds_from_their_geometry(tmp_path: Path) -> None:
     assert [f.get_chemical_formula() for f in frames if isinstance(f, Atoms)] == ["C6H6"] * 2
     with pytest.raises(DataError, match=r"bonding|several molecules"):
         bonded(Atoms("HeHe", positions=[[0, 0, 0], [0, 0, 5]]))
+
+
+def test_every_nth_molecule_of_a_list(source: MoleculeSource) -> None:
+    thinned = replace(source, every=2, per_task=1)
+    assert [task.options["members"] for task in thinned.tasks()] == [[0], [2]]
+    assert [t.options["members"] for t in replace(thinned, first=1).tasks()] == [[1], [3]]

@@ -38,8 +38,8 @@ class MoleculesSection(Section):
     ----------
     molecules : str
         Text file with one SMILES per line (``.smi``, ``.txt``), extended XYZ, or QM9 ``.npz``.
-    first, count : int
-        Which molecules of the file.
+    first, count, every : int
+        Which molecules of the file: from the first on, within so many, every n-th.
     exclude : str, optional
         Text file with one molecule (SMILES or QM9 id) per line that must not be touched, such
         as the test set.
@@ -55,6 +55,7 @@ class MoleculesSection(Section):
     molecules: str
     first: Annotated[int, Field(ge=0)] = 0
     count: PositiveInt | None = None
+    every: PositiveInt = 1
     exclude: str | None = None
     frames: PositiveInt = 3
     sampling: Literal["langevin", "displacement"] = "langevin"
@@ -99,6 +100,41 @@ class CalculatorSection(Section):
     structures_per_shard: PositiveInt = 50
 
 
+class LammpsSection(Section):
+    """A LAMMPS input; see :class:`training.classical.lammps_input.LammpsSource`.
+
+    Attributes
+    ----------
+    input : str
+        Sets up units, styles, atoms and coefficients; no thermostat, no constraints.
+    level : str
+        Name of the level of theory.
+    data : list of str
+        Files that the input reads by ``read_data ${data}``, one after another.
+    elements : list of str
+        One per atom type; without it, the masses tell.
+    command : str, optional
+        How to start LAMMPS, such as ``mpiexec -n 4 /opt/lammps/bin/lmp``.
+    sampling : {"langevin", "none"}
+        ``none`` labels the atoms of the data files as they are.
+    frames : int
+        For every data file and temperature.
+    """
+
+    kind: Literal["lammps"]
+    input: str
+    level: str = Field(min_length=1)
+    data: list[str] = Field(default_factory=list)
+    elements: list[str] = Field(default_factory=list)
+    command: str | None = None
+    sampling: Literal["langevin", "none"] = "langevin"
+    temperatures: list[Positive] = Field([300.0], min_length=1)
+    frames: PositiveInt = 20
+    spacing: Positive = 0.2
+    equilibration: NonNegative = 2.0
+    timestep: Positive = 0.5
+
+
 class ClassicalConfig(Section):
     """A set of classical frames.
 
@@ -121,5 +157,6 @@ class ClassicalConfig(Section):
     max_force: Positive = 50.0
     min_distance: Positive = 0.5
     source: Annotated[
-        WaterSection | MoleculesSection | CalculatorSection, Field(discriminator="kind")
+        WaterSection | MoleculesSection | CalculatorSection | LammpsSection,
+        Field(discriminator="kind"),
     ]

@@ -21,6 +21,7 @@ from tpainn_calc.modelfile import write_atomically
 from training.classical.config import (
     CalculatorSection,
     ClassicalConfig,
+    LammpsSection,
     MoleculesSection,
     WaterSection,
 )
@@ -54,6 +55,10 @@ def make_source(config: ClassicalConfig, base: Path) -> Source:
         from training.classical.molecules import MoleculeSource
 
         return MoleculeSource.from_section(s, base)
+    if isinstance(s, LammpsSection):
+        from training.classical.lammps_input import LammpsSource
+
+        return LammpsSource.from_section(s, base)
     assert isinstance(s, CalculatorSection)  # no other kind passes the schema
     from training.classical.calculator import CalculatorSource
 

@@ -83,7 +83,7 @@ class MoleculeSource:
     ----------
     path : Path
         SMILES, one per line; extended XYZ; or QM9.
-    first, count, exclude
+    first, count, every, exclude
         Which molecules, see :class:`training.classical.config.MoleculesSection`.
     frames_per_molecule : int
     sampling : {"langevin", "displacement"}
@@ -113,6 +113,7 @@ class MoleculeSource:
     displacement: float = 0.05
     per_task: int = 200
     fallback: bool = True
+    every: int = 1
 
     @classmethod
     def from_section(cls, s: MoleculesSection, base: Path) -> MoleculeSource:
@@ -137,6 +138,7 @@ class MoleculeSource:
             s.displacement,
             s.molecules_per_shard,
             s.fallback,
+            s.every,
         )
 
     @property
@@ -160,7 +162,9 @@ class MoleculeSource:
         names = self._names()
         banned = set(self.exclude)
         end = None if self.count is None else self.first + self.count
-        chosen = [k for k in range(len(names))[self.first : end] if names[k] not in banned]
+        chosen = [
+            k for k in range(len(names))[self.first : end : self.every] if names[k] not in banned
+        ]
         if not chosen:
             raise DataError(f"{self.path}: no molecule is left to sample")
         groups = [chosen[k : k + self.per_task] for k in range(0, len(chosen), self.per_task)]
