@@ -31,12 +31,10 @@ class Entry:
     ----------
     key : str
         Its ``frame_hash``.
-    state : {"pending", "done", "failed"}
     round, order : int
     """
 
     key: str
-    state: str
     round: int
     order: int
 
@@ -48,6 +46,12 @@ class Campaign:
     ----------
     directory : path
 
+    Attributes
+    ----------
+    entries : list of Entry
+        Chosen frames, round by round in labelling order.
+    states : dict key -> {"pending", "done", "failed"}
+
     Raises
     ------
     DataError
@@ -58,16 +62,11 @@ class Campaign:
         self.directory = directory
         if not (directory / "manifest.json").is_file():
             raise DataError(f"{directory}: no campaign here; start one by 'seedselect pick'")
-        self.refresh()
+        entries = json.loads(self._seedselect("status", "--json"))["entries"]
+        self.entries = [Entry(e["key"], e["round"], e["order"]) for e in entries]
+        self.states = {e["key"]: str(e["state"]) for e in entries}
         if not sorted(directory.glob("rounds/round_*.extxyz")):
             raise DataError(f"{directory}: a campaign of table rows; an engine labels frames")
-
-    def refresh(self) -> None:
-        """Read again what is done, pending and failed."""
-        text = self._seedselect("status", "--json")
-        entries = json.loads(text)["entries"]
-        self.entries = [Entry(e["key"], e["state"], e["round"], e["order"]) for e in entries]
-        self.states = {e.key: e.state for e in self.entries}
 
     def frames(self, keys: Iterable[str]) -> dict[str, Atoms]:
         """Frames by key, without labels, in labelling order.
@@ -92,13 +91,19 @@ class Campaign:
             )
         return found
 
-    def ingest(self, labels: Path | None, failed: Sequence[str] = ()) -> None:
-        """Hand labels and failures to the campaign."""
-        if labels is not None:
-            self._seedselect("ingest", str(labels))
-        if failed:
-            self._seedselect("ingest", "--failed", *failed)
-        self.refresh()
+    def ingest(self, labels: Path, new: Sequence[str], failed: Sequence[str]) -> None:
+        """Hand labels and failures to the campaign.
+
+        Parameters
+        ----------
+        labels : Path
+            Extended XYZ of the frames `new`; not read where there are none.
+        new, failed : sequence of str
+            Keys.
+        """
+        options = [str(labels)] if new else []
+        self._seedselect("ingest", *options, *(["--failed", *failed] if failed else []))
+        self.states |= dict.fromkeys(failed, "failed") | dict.fromkeys(new, "done")
 
     def _seedselect(self, command: str, *options: str) -> str:
         return run_seedselect(command, str(self.directory), *options)

@@ -15,8 +15,10 @@ MAX_NET_FORCE = 0.1
 #: Largest force on an atom, eV/Å: beyond, atoms overlap or the engine went wrong.
 MAX_FORCE = 200.0
 
-#: Distance from what the other frames say about an energy, eV per atom.
+#: Distance from what the other frames say about an energy: eV per atom, and in units of the
+#: median of that distance over all frames, since a hot pool spreads more. Both must be exceeded.
 MAX_ENERGY_ERROR = 1.0
+MAX_ENERGY_RATIO = 20.0
 
 #: With fewer labels nothing is said about energies.
 ENOUGH = 8
@@ -44,8 +46,8 @@ def energy_outliers(frames: Mapping[str, Atoms]) -> dict[str, str]:
     """Frames whose energy does not fit those of the others.
 
     Every element is given one energy, by a fit that outliers do not sway (iteratively reweighted
-    least squares, which minimises the sum of absolute errors); a frame more than
-    `MAX_ENERGY_ERROR` per atom off the median is an outlier.
+    least squares, which minimises the sum of absolute errors); a frame much further off than the
+    others is an outlier.
 
     Parameters
     ----------
@@ -70,8 +72,9 @@ def energy_outliers(frames: Mapping[str, Atoms]) -> dict[str, str]:
         weight = 1 / np.sqrt(np.maximum(np.abs(y - x @ fit), 1e-3))
     off = y - x @ fit
     off -= np.median(off)
+    limit = max(MAX_ENERGY_ERROR, MAX_ENERGY_RATIO * float(np.median(np.abs(off))))
     return {
         key: f"energy {value:+.2f} eV per atom off what the other {len(frames) - 1} labels say"
         for key, value in zip(frames, off, strict=True)
-        if abs(value) > MAX_ENERGY_ERROR
+        if abs(value) > limit
     }

@@ -41,10 +41,10 @@ class LabelFolder:
 
     def failures(self) -> dict[str, str]:
         """Frames that failed, and why."""
-        return {
-            p.name.removesuffix(FAILED): str(json.loads(p.read_text())["reason"])
-            for p in sorted(self.path.glob(f"*{FAILED}"))
-        }
+        found = {}
+        for path in sorted(self.path.glob(f"*{FAILED}")):
+            found[path.name.removesuffix(FAILED)] = _entry(path, "reason")
+        return found
 
     def label_path(self, key: str) -> Path:
         """File of a label."""
@@ -86,10 +86,7 @@ class LabelFolder:
         """
         path = self.path / "engine.json"
         if path.is_file():
-            try:
-                found = str(json.loads(path.read_text())["level"])
-            except (ValueError, KeyError, TypeError):
-                raise DataError(f"{path} is damaged; put it back, or remove it") from None
+            found = _entry(path, "level")
             if found != level:
                 raise DataError(
                     f"{self.path}: labels of level {found!r} are here, and the engine gives "
@@ -99,6 +96,13 @@ class LabelFolder:
         write_atomically(
             path, json.dumps({"level": level, "engine": description}, indent=1).encode()
         )
+
+
+def _entry(path: Path, key: str) -> str:
+    try:
+        return str(json.loads(path.read_text())[key])
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged; put it back, or remove it") from None
 
 
 class LabelLock:

@@ -147,6 +147,7 @@ class _Run:
         self.summary = Summary(labels=campaign.directory / "labelled.extxyz")
         self._ingested = time.monotonic()
         self._crashes: dict[str, str] = {}
+        self._new: set[str] = set()
 
     def begin(self, retry_failed: bool, share: tuple[int, int] | None) -> dict[str, Atoms]:
         """Take what an earlier run left; return what is to be labelled."""
@@ -171,7 +172,7 @@ class _Run:
             self.ingest()
         known = self.folder.keys() | set(self.folder.failures())
         wanted = ("pending", "failed") if retry_failed else ("pending",)
-        todo = [e.key for e in mine if e.state in wanted and e.key not in known]
+        todo = [e.key for e in mine if states[e.key] in wanted and e.key not in known]
         self.summary.skipped = len(mine) - len(todo)
         found = self.campaign.frames(todo)
         return {key: found[key] for key in todo}
@@ -192,6 +193,7 @@ class _Run:
             self._fail_crashed()
             self.folder.write(key, outcome)
             self.summary.labelled += 1
+            self._new.add(key)
         elif outcome.kind == "failed":
             self._fail_crashed()
             self._fail(key, outcome.reason)
@@ -231,16 +233,19 @@ class _Run:
         for key, reason in energy_outliers(labels).items():
             self._fail(key, reason)
             del labels[key]
-        new = [atoms for key, atoms in labels.items() if states[key] != "done"]
+            self.summary.labelled -= key in self._new
+        new = {key: atoms for key, atoms in labels.items() if states[key] != "done"}
         failed = [key for key in self.folder.failures() if states[key] == "pending"]
-        if new:
+        if new or failed:
             path = self.folder.path / ".new.extxyz"
-            write_atomically(path, to_extxyz(new))
-            self.campaign.ingest(path)
-            path.unlink()
-        if failed:
-            self.campaign.ingest(None, failed)
+            if new:
+                write_atomically(path, to_extxyz(list(new.values())))
+            self.campaign.ingest(path, list(new), failed)
+            path.unlink(missing_ok=True)
         in_order = [labels[e.key] for e in self.campaign.entries if e.key in labels]
-        if in_order and (new or not self.summary.labels.is_file()):
-            write_atomically(self.summary.labels, to_extxyz(in_order))
+        # compared with what is there: a run may have been killed after the campaign took them
+        content = to_extxyz(in_order) if in_order else b""
+        path = self.summary.labels
+        if content and not (path.is_file() and path.read_bytes() == content):
+            write_atomically(path, content)
         self._ingested = time.monotonic()
