@@ -5,9 +5,11 @@ the table); ``--peers schnetpack mace`` adds other codes, each in an environment
 is made from the package index.
 
 Every entry computes energy and forces (float32 network) of the same boxes from a neighbour list
-that is already there. The row ``ase`` is a call of the calculator after every atom has moved a
-little, list handling included; ``lammps`` is a whole MD step; ``train-plain`` and ``train-fused``
-are optimiser steps on energy and forces. Weights are random; time does not depend on them.
+that is already there. ``inductor`` is the plain path, traced together with its gradient and
+compiled by TorchInductor: what an AOTInductor export would run. The row ``ase`` is a call of the
+calculator after every atom has moved a little, list handling included; ``lammps`` is a whole MD
+step; ``train-plain`` and ``train-fused`` are optimiser steps on energy and forces. Weights are
+random; time does not depend on them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
 DEFAULT_SIDES = (4, 6, 8, 10, 16)
-OURS = ("plain", "fused", "ase", "lammps", "train-plain", "train-fused")
+OURS = ("plain", "inductor", "fused", "ase", "lammps", "train-plain", "train-fused")
 # a training batch of water; more atoms need the memory, and tell nothing new
 LARGEST_TRAINING = 648
 _SCHNETPACK_NEEDS = (
@@ -134,7 +136,7 @@ def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
     from benchmarks.water import water_box
     from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, predict, save_model
     from tpainn_calc.graph import Graph
-    from tpainn_calc.modelfile import load_model
+    from tpainn_calc.modelfile import Kernel, load_model
 
     atoms = water_box(side)
     with tempfile.TemporaryDirectory() as folder:
@@ -151,11 +153,39 @@ def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
             atoms.calc = TPaiNNCalculator(model)
             call: Callable[[], object] = _moved(atoms)
         else:
-            loaded, _ = load_model(model, kernel=code)  # type: ignore[arg-type]
+            kernel: Kernel = "fused" if code == "fused" else "plain"
+            loaded, _ = load_model(model, kernel=kernel)
             graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff)
             call = lambda: predict(loaded, graph)  # noqa: E731
+            if code == "inductor":
+                call = _compiled(loaded, graph)
         ms = median_ms(call)
     return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _compiled(potential, graph) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    potential.requires_grad_(False)
+
+    def energy_and_forces(species, centre, neighbour, edge_vec):  # type: ignore[no-untyped-def]
+        edge_vec = edge_vec.detach().requires_grad_(True)
+        energies = potential(species, centre, neighbour, edge_vec)
+        (gradient,) = torch.autograd.grad(energies.sum(), edge_vec)
+        zero = gradient.new_zeros(len(species), 3)
+        forces = zero.index_add(0, centre, gradient).index_add(0, neighbour, -gradient)
+        return energies.detach(), forces
+
+    arguments = (graph.species, graph.centre, graph.neighbour, graph.edge_vec)
+    traced = make_fx(energy_and_forces, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+        *arguments
+    )
+    compiled = torch.compile(traced, dynamic=True)
+    torch.testing.assert_close(
+        compiled(*arguments)[1], energy_and_forces(*arguments)[1], rtol=1e-4, atol=1e-6
+    )
+    return lambda: compiled(*arguments)
 
 
 def _moved(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to import
@@ -315,7 +345,7 @@ def _plot(rows: list[Row], path: Path) -> None:
 
 
 COLOURS = (
-    *("#888888", "#2a6fbb", "#3c9d55", "#c8442b", "#c4c4c4", "#8fb8e0"),
+    *("#888888", "#e0a030", "#2a6fbb", "#3c9d55", "#c8442b", "#c4c4c4", "#8fb8e0"),
     *("#8a5cc2", "#b8862b", "#d16ba5"),
 )
 
