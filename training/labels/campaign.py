@@ -1,17 +1,18 @@
 """A seedselect campaign as seen from outside: its files, and its command for all that it decides.
 
-`training` does not import `seedselect`: the two meet at the campaign's files.
+`training` does not import `seedselect`: the two meet at the campaign's files and the command, which
+runs in this process, since starting another one takes longer than what is asked of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import ase.io
@@ -119,13 +120,21 @@ def run_seedselect(*words: str) -> str:
     DataError
         With the line that the command ends with.
     """
-    command = [sys.executable, "-m", "seedselect.cli", *words]
+    (command,) = entry_points(group="console_scripts", name="seedselect")
+    main = command.load()
     deadline = time.monotonic() + PATIENCE
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        printed, complaints = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaints):
+            try:
+                code = main(list(words))
+            except SystemExit as stop:  # of its parser
+                code = stop.code
+        if code == 0:
+            return printed.getvalue()
+        if code == 130:
+            raise KeyboardInterrupt
+        last = (complaints.getvalue().strip().splitlines() or [f"exit code {code}"])[-1]
         if "is working on this campaign" not in last or time.monotonic() > deadline:
             raise DataError(last)
         time.sleep(1.0)

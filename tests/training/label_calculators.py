@@ -1,0 +1,54 @@
+"""Calculators that go wrong in known ways; EMT does the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import SCFError
+from ase.calculators.emt import EMT
+
+
+class SlowEMT(EMT):
+    """EMT that writes down every calculation, and takes its time."""
+
+    def __init__(self, log: str, pause: float = 0.0) -> None:
+        super().__init__()
+        self.log, self.pause = log, pause
+
+    def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        with open(self.log, "a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        time.sleep(self.pause)
+        super().calculate(*arguments, **keywords)
+
+
+class FaultyEMT(EMT):
+    """EMT that goes wrong where an oxygen atom is higher than `limit`."""
+
+    def __init__(self, how: str, limit: float) -> None:
+        super().__init__()
+        self.how, self.limit = how, limit
+
+    def calculate(self, atoms: Atoms, *arguments: Any, **keywords: Any) -> None:
+        super().calculate(atoms, *arguments, **keywords)
+        if atoms.positions[0, 2] <= self.limit:
+            return
+        if self.how == "scf":
+            raise SCFError("no convergence\nin 50 steps")
+        if self.how == "bug":
+            raise KeyError("surprise")
+        if self.how == "full":
+            raise OSError(28, "No space left on device", "/scratch/wfn")
+        if self.how == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.how == "nan":
+            self.results["forces"] = np.full((len(atoms), 3), np.nan)
+        if self.how == "net force":
+            self.results["forces"] = self.results["forces"] + 1.0
+        if self.how == "energy":
+            self.results["energy"] += 200.0
