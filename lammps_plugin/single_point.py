@@ -124,6 +124,9 @@ def run_input(path: Path, ranks: int = 1, timeout: float = 600.0) -> str:
     """
     environment = lammps_environment()
     environment.setdefault("OMP_NUM_THREADS", "1")
+    # checks start more ranks than there are free cores: those that wait must let go of theirs
+    environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+    environment.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "10")
     command = lammps_command(["-in", path.name, "-log", "none"], ranks)
     try:
         done = subprocess.run(
