@@ -35,13 +35,16 @@ class RoundOfStep(Callback):
     The trainer's own epoch counter runs ahead by one after a resume.
     """
 
-    def __init__(self, sampler: StreamSampler, steps_per_round: int) -> None:
-        self.sampler = sampler
+    def __init__(self, steps_per_round: int) -> None:
         self.steps_per_round = steps_per_round
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Choose the round."""
-        self.sampler.set_round(trainer.global_step // self.steps_per_round)
+        loader = trainer.train_dataloader
+        assert loader is not None  # there is one in training: for the type checker
+        sampler = loader.sampler
+        assert isinstance(sampler, StreamSampler)  # likewise
+        sampler.set_round(trainer.global_step // self.steps_per_round)
 
 
 class MetricsFile(Callback):

@@ -106,7 +106,7 @@ class OptimizerSection(Section):
     max_steps : int
         Optimiser steps.
     batch_size : int
-        Structures per step (per process).
+        Structures per step, on all processes together: each takes an equal share.
     validate_every : int
         Steps between validations; checkpoints are written then too.
     early_stopping : int, optional
@@ -132,6 +132,25 @@ class OptimizerSection(Section):
     gradient_clip: Positive = 10.0
 
 
+class TrainerSection(Section):
+    """Processes that share a run, one per GPU (or, with ``device: cpu``, per CPU process).
+
+    Attributes
+    ----------
+    devices : int
+        Processes on each node.
+    nodes : int
+    """
+
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+
+    @property
+    def processes(self) -> int:
+        """Number of all processes."""
+        return self.devices * self.nodes
+
+
 class RunConfig(Section):
     """What every training run has."""
 
@@ -149,7 +168,13 @@ class RunConfig(Section):
         return self
 
 
-class TrainingConfig(RunConfig):
+class FitConfig(RunConfig):
+    """A run of one training loop."""
+
+    trainer: TrainerSection = TrainerSection()
+
+
+class TrainingConfig(FitConfig):
     """A run that starts from fresh weights: ``scratch`` and ``pretrain``."""
 
     model: ModelSection = ModelSection()
@@ -215,7 +240,7 @@ class TuneSection(Section):
     replay: ReplaySection | None = None
 
 
-class AutotuneConfig(RunConfig):
+class AutotuneConfig(FitConfig):
     """A run that starts from a pretrained model."""
 
     model: TunedModelSection = TunedModelSection()

@@ -140,16 +140,27 @@ class StreamSampler(Sampler[int]):
         Further frames, with indices from `n` on, that are mixed in.
     replay : float
         Share of the draws that goes to them, evenly spread.
+    rank, processes : int
+        Draw only what process `rank` out of so many takes: every `processes`-th index.
     """
 
     def __init__(
-        self, n: int, per_round: int, seed: int, n_replay: int = 0, replay: float = 0.0
+        self,
+        n: int,
+        per_round: int,
+        seed: int,
+        n_replay: int = 0,
+        replay: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.n = n
         self.per_round = per_round
         self.seed = seed
         self.n_replay = n_replay
         self.replay = replay if n_replay else 0.0
+        self.rank = rank
+        self.processes = processes
         self.round = 0
 
     def set_round(self, number: int) -> None:
@@ -157,13 +168,13 @@ class StreamSampler(Sampler[int]):
         self.round = number
 
     def __len__(self) -> int:
-        return self.per_round
+        return self.per_round // self.processes
 
     def __iter__(self) -> Iterator[int]:
         own = _Passes(self.n, (self.seed,))
         replayed = _Passes(self.n_replay, (self.seed, 1))
         first = self.round * self.per_round
-        for position in range(first, first + self.per_round):
+        for position in range(first + self.rank, first + self.per_round, self.processes):
             before = int(position * self.replay)
             if int((position + 1) * self.replay) > before:
                 yield self.n + replayed.index(before)

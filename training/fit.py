@@ -40,6 +40,13 @@ from training.evaluate import evaluate, golden_cluster
 from training.frames import read_frames
 from training.labelled import LabelledSet, read_labelled_set, record_split
 from training.module import PotentialModule
+from training.parallel import (
+    check_processes,
+    is_main,
+    quiet_helpers,
+    trainer_options,
+    validation_loader,
+)
 from training.start import Start, fresh_start, tuned_start
 
 _log = logging.getLogger(__name__)
@@ -99,7 +106,17 @@ def fit(
     Path
         The model file. Beside it: ``metrics.csv``, ``evaluation.json``, ``parity.png``,
         ``split.json``, ``rejected.txt``, and the checkpoints.
+
+    Raises
+    ------
+    ConfigError
+        If the folder, the model or the number of processes does not fit.
+    SystemExit
+        In every process but the first, when training is done: with several processes
+        (``trainer``) each runs the calling program, and one of them is to go on.
     """
+    check_processes(config)
+    quiet_helpers(config)
     output = base / config.output
     check_output(output, resume)
     output.mkdir(parents=True, exist_ok=True)
@@ -139,22 +156,21 @@ def train(
     last = output / "checkpoints" / "last.ckpt"
     lightning.seed_everything(config.seed, verbose=False)
     start = make_start()
-    record_split(output, data, start.source.get("sha256"))
+    if is_main(config):
+        record_split(output, data, start.source.get("sha256"))
     _log.info("%s", start.table)
     replay = _replay(config, base, start)
     module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
-    train_loader, validation_loader = _loaders(config, data, start.potential, replay)
     with quiet_lightning():
-        sampler = train_loader.sampler
-        assert isinstance(sampler, StreamSampler)  # made just above: for the type checker
-        trainer = _make_trainer(config, output, sampler, progress)
+        trainer = _make_trainer(config, output, progress)
         trainer.fit(
             module,
-            train_loader,
-            validation_loader,
+            *_loaders(config, data, start.potential, replay, trainer),
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True,
         )
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # a helper has done its part; one process writes what is left
     _load_best(module, trainer)
     module.potential.cpu().eval()
     return Trained(module.potential, start, trainer.global_step, best_metrics(output))
@@ -169,9 +185,7 @@ def best_metrics(output: Path) -> dict[str, float]:
     return {name: float(row[name]) for name in names}
 
 
-def _make_trainer(
-    config: Config, output: Path, sampler: StreamSampler, progress: bool
-) -> lightning.Trainer:
+def _make_trainer(config: Config, output: Path, progress: bool) -> lightning.Trainer:
     o = config.optimizer
     checkpoint = ModelCheckpoint(
         dirpath=output / "checkpoints",
@@ -183,7 +197,7 @@ def _make_trainer(
     callbacks: list[Callback] = [
         checkpoint,
         MetricsFile(output / "metrics.csv"),
-        RoundOfStep(sampler, o.validate_every),
+        RoundOfStep(o.validate_every),
     ]
     if o.ema_decay > 0:
         callbacks.append(EMAWeightAveraging(decay=o.ema_decay, use_buffers=False))
@@ -192,8 +206,6 @@ def _make_trainer(
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
     return lightning.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
-        devices=1,
         max_steps=o.max_steps,
         gradient_clip_val=o.gradient_clip,
         callbacks=callbacks,
@@ -203,7 +215,7 @@ def _make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         deterministic=True,
-        use_distributed_sampler=False,
+        **trainer_options(config),
     )
 
 
@@ -235,9 +247,14 @@ def _replay(config: Config, base: Path, start: Start) -> FrameDataset | None:
 
 
 def _loaders(
-    config: Config, data: LabelledSet, potential: Potential, replay: FrameDataset | None
+    config: Config,
+    data: LabelledSet,
+    potential: Potential,
+    replay: FrameDataset | None,
+    trainer: lightning.Trainer,
 ) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
     o = config.optimizer
+    process = trainer.global_rank, trainer.world_size
     train, validation = (
         FrameDataset(data.part(name), potential.elements, potential.cutoff)
         for name in ("train", "validation")
@@ -251,11 +268,14 @@ def _loaders(
         config.seed,
         len(replay) if replay is not None else 0,
         share,
+        *process,
     )
     mixed = train if replay is None else ConcatDataset([train, replay])
     return (
-        DataLoader(mixed, batch_size=o.batch_size, sampler=sampler, collate_fn=collate),
-        DataLoader(validation, batch_size=o.batch_size, collate_fn=collate),
+        DataLoader(
+            mixed, batch_size=o.batch_size // process[1], sampler=sampler, collate_fn=collate
+        ),
+        validation_loader(validation, o.batch_size, *process),
     )
 
 
@@ -318,7 +338,7 @@ def write_model(
         "n_validation": len(data.split.validation),
         "n_test": len(data.split.test),
         "steps": trained.steps,
-        "config": config.model_dump(mode="json", exclude={"output", "device"}),
+        "config": config.model_dump(mode="json", exclude={"output", "device", "trainer"}),
     }
     if start.source:
         training["start"] = start.source

@@ -14,6 +14,7 @@ from torch.nn import functional
 from tpainn_calc.potential import Potential, Prediction, predict
 from training.config import LossSection, OptimizerSection
 from training.dataset import Batch
+from training.parallel import share_of_mean
 
 
 class PotentialModule(lightning.LightningModule):
@@ -55,8 +56,13 @@ class PotentialModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         terms = loss_terms(self.predict_batch(batch, create_graph=True), batch, self.loss)
+        several = self.trainer.world_size > 1
+        if several:
+            factors = share_of_mean(self.trainer, batch)
+            terms = {name: factors[name] * term for name, term in terms.items()}
         total = torch.stack(list(terms.values())).sum()
-        self.log("train_loss", total.detach(), batch_size=batch.graph.n_structures, prog_bar=True)
+        n = batch.graph.n_structures
+        self.log("train_loss", total.detach(), batch_size=n, prog_bar=True, sync_dist=several)
         return total
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -68,7 +74,7 @@ class PotentialModule(lightning.LightningModule):
         with torch.enable_grad():
             prediction = self.predict_batch(batch)
         terms = loss_terms(prediction, batch, self.loss)
-        n = batch.graph.n_structures
+        n = int(batch.weight.count_nonzero())
         energy_error = ((prediction.energy - batch.energy) / batch.n_atoms).abs().mean()
         self.log("val_loss", torch.stack(list(terms.values())).sum(), batch_size=n, sync_dist=True)
         self.log("val_energy_mae", energy_error, batch_size=n, prog_bar=True, sync_dist=True)
@@ -122,6 +128,7 @@ def loss_terms(prediction: Prediction, batch: Batch, loss: LossSection) -> dict[
     """Weighted terms of the loss.
 
     Energy per atom (eV), force components (eV/Å) and, where labelled, the virial per atom (eV).
+    The stress term is the mean over the labelled frames of the batch, and zero if there is none.
 
     Parameters
     ----------
@@ -149,6 +156,8 @@ def loss_terms(prediction: Prediction, batch: Batch, loss: LossSection) -> dict[
         if labelled.any():
             of_labelled = weight[labelled][:, None, None]
             terms["stress"] = loss.stress * _penalty(error[labelled], of_labelled, loss)
+        else:  # still a function of the weights, as the backward pass wants it
+            terms["stress"] = 0.0 * prediction.virial.sum()
     return terms
 
 
