@@ -1,16 +1,24 @@
 # make quickstart   set everything up and run NPT water in LAMMPS with the shipped potential
 # make test         set everything up and run the tests
-# Both work on a fresh clone with Python >= 3.11 (with venv), g++ and an internet connection.
+# make demo-loop    set everything up and run the closed loop on a few molecules (minutes)
+# All work on a fresh clone with Python >= 3.11 (with venv), g++ and an internet connection.
 
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint format sanitize clean
+.PHONY: quickstart demo-loop test lint format sanitize clean
 
 quickstart: $(READY)
 	$(PY) -m examples.quickstart
+
+# GFN2-xTB labels the demo: tblite is in the extra "labels"
+demo-loop: $(READY)
+	@$(PY) -c 'import tblite.ase' 2>/dev/null \
+	|| $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test,classical,labels]' \
+	|| { echo "error: tblite, which labels the demo, cannot be installed: pip says why above"; exit 2; }
+	$(VENV)/bin/tpainn-train loop examples/demo_loop/demo.yaml
 
 test: $(READY)
 	$(PY) -m pytest

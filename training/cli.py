@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--quiet", action="store_true", help="no progress bar")
     curve.set_defaults(run=_curve)
 
+    loop = commands.add_parser("loop", help="pick, label, tune, sample, and pick again")
+    loop.add_argument("config", type=Path, help="YAML file, see docs/loop.md")
+    loop.add_argument("--quiet", action="store_true", help="say nothing but the result")
+    loop.set_defaults(run=_loop)
+
     label = commands.add_parser("label", help="label the open frames of a seedselect campaign")
     label.add_argument("campaign", type=Path, help="folder of the campaign, see docs/labels.md")
     label.add_argument(
@@ -106,6 +111,12 @@ def _curve(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, CurveConfig)
     print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
     return 0
+
+
+def _loop(arguments: argparse.Namespace) -> int:
+    from training.loop.command import loop
+
+    return loop(arguments.config, progress=not arguments.quiet)
 
 
 def _label(arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=float, help="total cost of this round")
     parser.add_argument("--pool", type=Path, help="choose from these frames, not from the pool")
     parser.add_argument("--quality-key", help="worth of each frame of --pool, in its comment line")
+    parser.add_argument("--round", type=int, help="do nothing if this round is there already")
     parser.add_argument("--dry-run", action="store_true", help="print time and memory, do nothing")
 
 
@@ -39,5 +40,10 @@ def run(args: argparse.Namespace) -> str:
         return "\n".join(["dry run: nothing is written", *lines])
     with CampaignLock(args.campaign):
         campaign = Campaign.open(args.campaign)
+        found = len(campaign.manifest.rounds)
+        if args.round is not None and args.round <= found:
+            return f"round {args.round} is there already\n{summary(campaign)}"
+        if args.round is not None and args.round != found + 1:
+            raise SeedSelectError(f"--round {args.round}: {args.campaign} has {found} rounds")
         size = campaign.choose_next(args.n, args.budget, args.pool, args.quality_key)
         return f"{size} more chosen\n{summary(campaign)}"

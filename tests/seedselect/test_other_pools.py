@@ -118,6 +118,16 @@ def test_given_worth_leads_the_choice(campaign, tmp_path, make_frames):
     assert {e.quality_kind for e in latest} == {"given"}
 
 
+def test_a_round_that_is_there_is_not_chosen_twice(campaign, tmp_path, make_frames, capsys):
+    pool = new_frames(tmp_path / "md.extxyz", make_frames, 20)
+    for _ in range(2):
+        assert run("next", campaign, "-n", 3, "--pool", pool, "--round", 2) == 0
+    assert len(read_manifest(campaign).rounds) == 2
+    assert "round 2 is there already" in capsys.readouterr().out
+    assert run("next", campaign, "-n", 3, "--round", 4) == 2
+    assert "has 2 rounds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("worth", [None, [np.nan], [-1.0]])
 def test_a_worth_that_is_none_is_refused(campaign, tmp_path, make_frames, worth, capsys):
     pool = new_frames(tmp_path / "md.extxyz", make_frames, 1, worth)

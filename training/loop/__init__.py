@@ -1,0 +1,1 @@
+"""The closed loop: pick, label, tune, sample, pick again."""

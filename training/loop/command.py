@@ -1,0 +1,31 @@
+"""``tpainn-train loop``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from training.config import load_config
+from training.curve import read_table
+from training.loop.config import LoopConfig
+from training.loop.report import describe
+from training.loop.run import run_loop
+from training.loop.waiting import Waiting
+
+#: Exit code where labels or trajectories that are made elsewhere are waited for.
+WAITS = 3
+
+
+def loop(config_file: Path, progress: bool = True) -> int:
+    """Run the command; return the exit code."""
+    config = load_config(config_file, LoopConfig)
+    # a line per stage is enough: what a stage has to say is in its folder
+    logging.getLogger("training").setLevel(logging.WARNING)
+    try:
+        root = run_loop(config, Path.cwd(), progress)
+    except Waiting as waiting:
+        print(f"waiting: {waiting}")
+        return WAITS
+    print(describe(read_table(root / "rounds.csv")))
+    print(f"{root / 'loop.png'}\n{root / 'report.html'}")
+    return 0

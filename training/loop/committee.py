@@ -1,0 +1,169 @@
+"""The members of the committee: trained one after the other, and asked together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from tpainn_calc.calculator import TPaiNNCalculator
+from training.config import AutotuneConfig, DataSection, TrainingConfig, TunedModelSection
+from training.evaluate import Evaluation
+from training.fit import fit
+from training.frames import has_label
+from training.loop.config import LoopConfig
+
+
+def pretrain_member(
+    config: LoopConfig, member: int, source: Path, level: str, output: Path
+) -> Path:
+    """Train fresh weights on the classical pool, from the last checkpoint where there is one.
+
+    Parameters
+    ----------
+    config : LoopConfig
+    member : int
+        Seeds the weights, the order of the frames and the choice of those left out.
+    source : Path
+        Labelled frames.
+    level : str
+        Of these.
+    output : Path
+
+    Returns
+    -------
+    Path
+        The model file.
+    """
+    p = config.pretrain
+    data = DataSection(
+        files=[str(source.resolve())],
+        level=level,
+        validation=p.validation,
+        test=0.0,
+        block=p.block,
+        split_seed=config.seed + member,
+    )
+    run = TrainingConfig(
+        output=str(output.resolve()),
+        seed=config.seed + member,
+        device=config.device,
+        data=data,
+        model=p.model.model_copy(update={"name": "pretrained"}),
+        loss=p.loss,
+        optimizer=p.optimizer,
+    )
+    return _fit(run, output, "pretrain", None)
+
+
+def tune_member(
+    config: LoopConfig, member: int, labels: Path, level: str, start: Path, output: Path
+) -> Path:
+    """Tune pretrained weights on the labels, from the last checkpoint where there is one.
+
+    Parameters
+    ----------
+    config : LoopConfig
+    member : int
+    labels : Path
+        Labelled frames.
+    level : str
+        Of these.
+    start : Path
+        Pretrained model.
+    output : Path
+
+    Returns
+    -------
+    Path
+        The model file.
+    """
+    a = config.autotune
+    data = DataSection(
+        files=[str(labels.resolve())],
+        level=level,
+        validation=a.validation,
+        test=0.0,
+        split_seed=config.seed + member,
+    )
+    run = AutotuneConfig(
+        output=str(output.resolve()),
+        seed=config.seed + member,
+        device=config.device,
+        data=data,
+        model=TunedModelSection(name=config.name),
+        loss=a.loss,
+        optimizer=a.optimizer,
+        tune=a.tune,
+    )
+    return _fit(run, output, "autotune", start)
+
+
+def _fit(
+    run: TrainingConfig | AutotuneConfig, output: Path, method: str, start: Path | None
+) -> Path:
+    path = fit(run, output, resume=True, progress=False, method=method, model=start)
+    # a finished member is not resumed: what is left of its run is the model and the record
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    return path
+
+
+def largest_deviation(forces_std: np.ndarray, members: int) -> float:
+    """Largest force deviation of a frame, as ``pair_style tpainn`` defines it.
+
+    That of an atom is sqrt(⟨|f − ⟨f⟩|²⟩) over the members.
+
+    Parameters
+    ----------
+    forces_std : ndarray (atoms, 3)
+        Sample standard deviations, as the calculator gives them, eV/Å.
+    members : int
+    """
+    squares = (forces_std**2).sum(axis=1) * (members - 1) / members
+    return float(np.sqrt(squares.max()))
+
+
+def judge(
+    models: Sequence[Path], frames: Sequence[Atoms], title: str, device: str
+) -> tuple[Evaluation, np.ndarray]:
+    """Errors of the committee's mean on labelled frames, and its deviation there.
+
+    Returns
+    -------
+    evaluation : Evaluation
+    deviation : ndarray (frames,)
+        Largest force deviation of each frame, eV/Å.
+    """
+    calculator = committee(models, device)
+    results = calculator.batch(frames)
+    with_stress = [k for k, atoms in enumerate(frames) if has_label(atoms, "stress")]
+    stress = calculator.batch([frames[k] for k in with_stress], ["stress"]) if with_stress else []
+    sizes = np.array([len(atoms) for atoms in frames])
+    evaluation = Evaluation(
+        title=title,
+        symbols=np.concatenate([a.get_chemical_symbols() for a in frames]),
+        energy_label=np.array([a.get_potential_energy() for a in frames]) / sizes,
+        energy=np.array([r["energy"] for r in results]) / sizes,
+        forces_label=np.concatenate([a.get_forces() for a in frames]),
+        forces=np.concatenate([r["forces"] for r in results]),
+        stress_label=np.array([frames[k].get_stress(voigt=False) for k in with_stress]),
+        stress=np.array([voigt_6_to_full_3x3_stress(r["stress"]) for r in stress]),
+    )
+    deviation = [largest_deviation(r["forces_std"], len(models)) for r in results]
+    return evaluation, np.array(deviation)
+
+
+def committee(models: Sequence[Path], device: str) -> TPaiNNCalculator:
+    """Calculator of several models."""
+    return TPaiNNCalculator(list(models), device=None if device == "auto" else device)
+
+
+def frame_errors(evaluation: Evaluation, frames: Sequence[Atoms]) -> np.ndarray:
+    """Largest force error of each frame, eV/Å, to be seen beside its largest deviation."""
+    error = np.linalg.norm(evaluation.forces - evaluation.forces_label, axis=1)
+    ends = np.cumsum([len(atoms) for atoms in frames])
+    return np.array([part.max() for part in np.split(error, ends[:-1])])
