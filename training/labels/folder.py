@@ -37,7 +37,8 @@ class LabelFolder:
 
     def keys(self) -> set[str]:
         """Frames that have a label."""
-        return {p.stem for p in self.path.glob("*.extxyz")}
+        # not the hidden files of a run that was killed while it wrote
+        return {p.stem for p in self.path.glob("*.extxyz") if not p.name.startswith(".")}
 
     def failures(self) -> dict[str, str]:
         """Frames that failed, and why."""
