@@ -233,5 +233,6 @@ def whole_frames(text: str) -> list[tuple[int, Atoms]]:
         if len(lines) < 8 or len(lines) < 8 + int(lines[2]) or not block.endswith("\n"):
             break
         atoms = ase.io.read(io.StringIO(mark + block), format="lammps-dump-text")
+        assert isinstance(atoms, Atoms)  # one frame: for the type checker
         found.append((int(lines[0]), atoms))
     return found
