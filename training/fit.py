@@ -202,7 +202,10 @@ def _make_trainer(config: Config, output: Path, progress: bool) -> lightning.Tra
     if o.ema_decay > 0:
         callbacks.append(EMAWeightAveraging(decay=o.ema_decay, use_buffers=False))
     if o.early_stopping:
-        callbacks.append(EarlyStopping("val_loss", patience=o.early_stopping))
+        # at the end of a validation: a resumed run ends its epoch without one, and has no loss
+        callbacks.append(
+            EarlyStopping("val_loss", patience=o.early_stopping, check_on_train_epoch_end=False)
+        )
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
     return lightning.Trainer(

@@ -69,18 +69,33 @@ class PotentialModule(lightning.LightningModule):
         """Backpropagate into the weights only: edge vectors are leaves too, but not trained."""
         loss.backward(inputs=[p for p in self.parameters() if p.requires_grad])
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums of a validation."""
+        self._sums: dict[str, Tensor] = {}
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Errors of a batch, logged as means over the set."""
+        """Add a batch to the sums."""
         with torch.enable_grad():
             prediction = self.predict_batch(batch)
         terms = loss_terms(prediction, batch, self.loss)
-        n = int(batch.weight.count_nonzero())
-        energy_error = ((prediction.energy - batch.energy) / batch.n_atoms).abs().mean()
-        self.log("val_loss", torch.stack(list(terms.values())).sum(), batch_size=n, sync_dist=True)
-        self.log("val_energy_mae", energy_error, batch_size=n, prog_bar=True, sync_dist=True)
+        means = {
+            "val_loss": torch.stack(list(terms.values())).sum(),
+            "val_energy_mae": ((prediction.energy - batch.energy) / batch.n_atoms).abs().mean(),
+        }
         if prediction.forces is not None:
-            force_error = (prediction.forces - batch.forces).abs().mean()
-            self.log("val_forces_mae", force_error, batch_size=n, prog_bar=True, sync_dist=True)
+            means["val_forces_mae"] = (prediction.forces - batch.forces).abs().mean()
+        n = batch.weight.count_nonzero().double()
+        for name, mean in {**means, "frames": torch.ones_like(n)}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + n * mean.detach().double()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the frames of all processes."""
+        total = self.trainer.strategy.reduce(torch.stack(list(self._sums.values())), None, "sum")
+        assert isinstance(total, Tensor)  # as what went in: for the type checker
+        sums = dict(zip(self._sums, total, strict=True))
+        n = sums.pop("frames")
+        for name, value in sums.items():
+            self.log(name, value / n, prog_bar=name != "val_loss")
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up, then cosine decay or decay on plateau."""
