@@ -119,24 +119,3 @@ def box() -> Atoms:
 @pytest.fixture(scope="session")
 def tilted() -> Atoms:
     return waters(3, CELLS["triclinic"])
-
-
-@pytest.fixture(scope="session")
-def water_grid() -> Atoms:
-    """64 waters at the density of the liquid."""
-    return waters(4, 12.42 * np.eye(3))
-
-
-@pytest.fixture(scope="session")
-def export_shipped(tmp_path_factory):
-    """Function that exports a shipped potential in float64."""
-
-    def run(name: str) -> Path:
-        folder = tmp_path_factory.mktemp("shipped")
-        # golden values anew: those of a float32 model are too coarse for a float64 export
-        potential, _ = load_model(name, dtype=torch.float64, kernel="plain", check=False)
-        save_model(folder / f"{name}.safetensors", potential)
-        export_model(folder / f"{name}.safetensors", folder / f"{name}.pt", dtype=torch.float64)
-        return folder / f"{name}.pt"
-
-    return run

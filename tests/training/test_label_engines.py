@@ -269,7 +269,7 @@ def check_against_print(
     rows = re.findall(r"^ +\d+ +\d+ +[A-Z][a-z]? +(\S+) +(\S+) +(\S+)$", output, re.M)
     forces = np.array(rows, dtype=float) * unit["Hartree"] / unit["Bohr"]
     forces -= forces.mean(axis=0)
-    np.testing.assert_allclose(results["forces"], forces, atol=1e-6)  # printed: 1e-8 a.u.
+    np.testing.assert_allclose(results["forces"], forces, atol=5e-5)  # two SCF runs
     block = output.split("Analytical stress tensor [GPa]")[1]
     rows = re.findall(r"STRESS\| +[xyz] +(\S+) +(\S+) +(\S+)$", block, re.M)[:3]
     tensor = -np.array(rows, dtype=float) * unit["GPa"]  # CP2K's sign is the opposite of ASE's
