@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -258,9 +259,9 @@ def check_against_print(
     )
     text = re.sub(r"np\.float64\((.*?)\)", r"\1", text)
     (folder / "own.inp").write_text(text)
-    subprocess.run(
-        ["cp2k.psmp", "-i", "own.inp", "-o", "own.out"], cwd=folder, check=True, capture_output=True
-    )
+    command = ["cp2k.psmp", "-i", "own.inp", "-o", "own.out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # see ONE_THREAD of the engine
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     output = (folder / "own.out").read_text()
     (energy,) = re.findall(r"ENERGY\| Total FORCE_EVAL.*\s(-?\d+\.\d+)\s*$", output, re.M)
     results = atoms.calc.results
