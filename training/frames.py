@@ -5,15 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.neighborlist import neighbor_list
 
 from tpainn_calc.errors import DataError
@@ -124,7 +122,7 @@ def read_frames(
     for index, atoms in enumerate(frames):
         where = f"{path.name}, frame {index}"
         for label in needed:
-            if not has_label(atoms, label):
+            if label not in labels(atoms):
                 raise DataError(f"{where}: no {label}; label every frame before training")
         own_level = str(atoms.info.get("level", level))
         if own_level != level:
@@ -144,15 +142,11 @@ def read_frames(
 
 
 def _problem(atoms: Atoms, max_force: float | None, min_distance: float | None) -> str | None:
-    labels = [
-        np.asarray(atoms.calc.results[k])
-        for k in ("energy", "forces", "stress")
-        if has_label(atoms, k)
-    ]
-    if not (np.isfinite(atoms.positions).all() and all(np.isfinite(x).all() for x in labels)):
+    found = labels(atoms)
+    if not all(np.isfinite(x).all() for x in (atoms.positions, *found.values())):
         return "positions, energy, forces or stress are not finite"
-    if max_force is not None and has_label(atoms, "forces"):
-        largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    if max_force is not None and "forces" in found:
+        largest = float(np.linalg.norm(found["forces"], axis=1).max())
         if largest > max_force:
             return f"force {largest:.1f} eV/Å exceeds max_force {max_force}"
     if min_distance is not None:
@@ -191,26 +185,14 @@ def _parse(path: Path) -> list[Atoms]:
     return list(frames)
 
 
-def has_label(atoms: Atoms, label: str) -> bool:
-    """Whether a frame carries ``"energy"``, ``"forces"`` or ``"stress"``."""
-    if atoms.calc is None:
-        return False
-    try:
-        return atoms.calc.get_property(label, atoms, allow_calculation=False) is not None
-    except PropertyNotImplementedError:
-        return False
+def labels(atoms: Atoms) -> dict[str, Any]:
+    """Energy (eV), forces (eV/Å) and stress (eV/Å³) of a frame, as far as it carries them.
 
-
-def elements_of(frames: Iterable[Atoms]) -> tuple[str, ...]:
-    """Chemical symbols that occur, by atomic number."""
-    numbers = sorted({int(z) for atoms in frames for z in np.unique(atoms.numbers)})
-    return tuple(ase.data.chemical_symbols[z] for z in numbers)
-
-
-def composition(frames: Iterable[Atoms], elements: Sequence[str]) -> np.ndarray:
-    """Atoms of each element per frame, (frames, elements)."""
-    counts = [Counter(atoms.get_chemical_symbols()) for atoms in frames]
-    return np.array([[c[e] for e in elements] for c in counts], dtype=float)
+    They are taken as they were read: ASE's getters compare every frame with a copy of itself
+    first, and set the forces on atoms with constraints to zero.
+    """
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return {k: results[k] for k in ("energy", "forces", "stress") if results.get(k) is not None}
 
 
 def sha256(path: Path) -> str:

@@ -85,7 +85,10 @@ def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
     frames = parts[0]
     for part in parts[1:]:
         frames = frames + part
-    groups = [(a.info["source"], a.info.get(d.group_by) if d.group_by else None) for a in frames]
+    if d.group_by:
+        groups = [(a.info["source"], a.info.get(d.group_by)) for a in frames]
+    else:
+        groups = [(source, None) for source, _ in frames.names()]
     if d.whole_groups:
         if not d.group_by:
             raise ConfigError("data.whole_groups needs data.group_by: the key that names a group")

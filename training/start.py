@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from tpainn_calc import ops
 from tpainn_calc.errors import ConfigError
@@ -17,7 +18,7 @@ from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, find_model, load_model
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 from training.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
-from training.frames import composition, elements_of, has_label, sha256
+from training.frames import labels, sha256
 from training.reference import ReferenceFit, fit_reference_energies, reference_table
 
 SHAPE = ("elements", "n_features", "n_blocks", "cutoff", "n_basis", "basis", "envelope")
@@ -53,6 +54,56 @@ class Start:
     source: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What a start wants to know of the frames, from one pass over them.
+
+    Attributes
+    ----------
+    elements : tuple of str
+        Chemical symbols that occur, by atomic number.
+    counts : ndarray (frames, elements)
+        Atoms of each of them.
+    energy : ndarray (frames,)
+        eV.
+    forces_rms : float, optional
+        Root mean square of the force components, eV/Å; None without forces.
+    """
+
+    elements: tuple[str, ...]
+    counts: np.ndarray
+    energy: np.ndarray
+    forces_rms: float | None
+
+    @classmethod
+    def of(cls, frames: Iterable[Atoms]) -> Totals:
+        """Read every frame once."""
+        numbers, energy, squares, components = [], [], 0.0, 0
+        for atoms in frames:
+            found = labels(atoms)
+            numbers.append(np.bincount(atoms.numbers))
+            energy.append(found["energy"])
+            if "forces" in found:
+                squares += float((found["forces"] ** 2).sum())
+                components += found["forces"].size
+        counts = np.zeros((len(numbers), max(map(len, numbers), default=0)))
+        for row, of_frame in zip(counts, numbers, strict=True):
+            row[: len(of_frame)] = of_frame
+        present = np.flatnonzero(counts.any(axis=0))
+        return cls(
+            tuple(chemical_symbols[z] for z in present),
+            counts[:, present],
+            np.array(energy, dtype=float),
+            float(np.sqrt(squares / components)) if components else None,
+        )
+
+    def composition(self, elements: Sequence[str]) -> np.ndarray:
+        """Atoms of each of `elements` per frame, (frames, elements)."""
+        columns = dict(zip(self.elements, self.counts.T, strict=True))
+        none = np.zeros(len(self.counts))
+        return np.stack([columns.get(e, none) for e in elements], axis=1)
+
+
 def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "scratch") -> Start:
     """Random weights; reference energies and energy scale fitted to `frames`.
 
@@ -62,9 +113,9 @@ def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "
         If ``model`` does not fit the data or makes no network.
     """
     m = config.model
-    found = elements_of(frames)
-    elements = tuple(m.elements) if m.elements else found
-    missing = set(found) - set(elements)
+    totals = Totals.of(frames)
+    elements = tuple(m.elements) if m.elements else totals.elements
+    missing = set(totals.elements) - set(elements)
     if missing:
         raise ConfigError(f"model.elements lacks {', '.join(sorted(missing))}, which the data hold")
     shape = m.model_dump(exclude={"name", "elements", "dtype"})
@@ -74,11 +125,10 @@ def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "
         raise ConfigError(f"model: {error}") from None
     potential = Potential(hyperparameters, fused=_fused(config))
     potential.set_dtype(torch.float64 if m.dtype == "float64" else torch.float32)
-    energy = np.array([a.get_potential_energy() for a in frames])
-    counts = composition(frames, elements)
-    reference = fit_reference_energies(counts, energy, elements)
+    counts = totals.composition(elements)
+    reference = fit_reference_energies(counts, totals.energy, elements)
     potential.reference_energies.copy_(torch.from_numpy(reference.energies))
-    potential.scale.fill_(_energy_scale(frames, energy - counts @ reference.energies))
+    potential.scale.fill_(_energy_scale(totals, totals.energy - counts @ reference.energies))
     return Start(potential, reference, method, reference.describe())
 
 
@@ -110,14 +160,14 @@ def tuned_start(
     path = find_model(name)
     potential, manifest = load_model(path, kernel="auto" if _fused(config) else "plain")
     _check_shape(config, potential.hyperparameters, path)
-    unknown = set(elements_of(frames)) - set(potential.elements)
+    totals = Totals.of(frames)
+    unknown = set(totals.elements) - set(potential.elements)
     if unknown:
         raise ConfigError(
             f"{path} knows {', '.join(potential.elements)}, but the data hold "
             f"{', '.join(sorted(unknown))} too: pretrain on frames with all elements"
         )
-    energy = np.array([a.get_potential_energy() for a in frames])
-    counts = composition(frames, potential.elements)
+    energy, counts = totals.energy, totals.composition(potential.elements)
     before = potential.reference_energies.numpy().copy()
     network = _energies(potential, frames) - counts @ before
     reference = fit_reference_energies(counts, energy - network, potential.elements)
@@ -186,18 +236,12 @@ def _fused(config: RunConfig) -> bool:
     return not on_gpu and ops.load()
 
 
-def _energy_scale(frames: Sequence[Atoms], residual: np.ndarray) -> float:
+def _energy_scale(totals: Totals, residual: np.ndarray) -> float:
     # total energies scatter with composition; forces tell the natural scale
-    total, count = 0.0, 0
-    for atoms in frames:
-        if has_label(atoms, "forces"):
-            total += float((atoms.get_forces() ** 2).sum())
-            count += 3 * len(atoms)
-    if count:
-        return max(float(np.sqrt(total / count)), 1e-6)
+    if totals.forces_rms is not None:
+        return max(totals.forces_rms, 1e-6)
     # without forces: as if atoms contributed independently to what the references leave
-    n_atoms = np.array([len(a) for a in frames])
-    return max(float(np.sqrt(np.mean(residual**2 / n_atoms))), 1e-6)
+    return max(float(np.sqrt(np.mean(residual**2 / totals.counts.sum(axis=1)))), 1e-6)
 
 
 def _energies(potential: Potential, frames: Sequence[Atoms]) -> np.ndarray:

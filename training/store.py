@@ -1,7 +1,7 @@
 """A folder of labelled frames in HDF5: grows shard by shard, and streams.
 
 Every shard is written in one piece and then renamed into place, so a killed run leaves only whole
-shards; frames are read one by one when they are asked for, so a set may be larger than memory.
+shards. Reading keeps shards in memory as far as a limit allows, so a set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -25,6 +25,9 @@ from tpainn_calc.modelfile import write_atomically
 
 SUFFIX = ".h5"
 OPEN_SHARDS = 64
+
+MEMORY = 2**30
+"""Bytes of shards that a store keeps in memory: some 20 million atoms."""
 
 
 def write_shard(folder: Path, key: str, frames: Sequence[Atoms], rejected: Sequence[str]) -> Path:
@@ -80,13 +83,22 @@ def _plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool)
 
 
+Columns = Mapping[str, Any]
+"""Arrays of a shard, in memory or in the file."""
+
+
 class FrameStore(Sequence[Atoms]):
-    """Frames of a store, read from disk one at a time.
+    """Frames of a store.
+
+    Shards are read as a whole and kept while there is room. Of the others single frames are read
+    from disk, but passes in order hold the shard that they are in.
 
     Parameters
     ----------
     folder : Path
         Holds shards, ``*.h5``; they count in the order of their names.
+    memory : int
+        Bytes of shards to keep.
 
     Raises
     ------
@@ -94,22 +106,29 @@ class FrameStore(Sequence[Atoms]):
         If there is no shard, or one cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: int = MEMORY) -> None:
         self.folder = folder
         self.shards = sorted(folder.glob(f"*{SUFFIX}"))
         if not self.shards:
             raise DataError(f"{folder} holds no {SUFFIX} shards")
         self.rejected: list[str] = []
+        self.memory = memory
+        self._sizes: list[int] = []
         counts = []
         for path in self.shards:
             try:
                 with h5py.File(path, "r") as file:
                     counts.append(len(file["first_atom"]) - 1)
                     self.rejected += json.loads(file.attrs["rejected"])
+                    self._sizes.append(sum(column.nbytes for column in file.values()))
             except (OSError, KeyError, ValueError) as error:
                 raise DataError(f"{path} is not a readable shard of frames: {error}") from None
         self._ends = list(accumulate(counts))
         self._open: OrderedDict[int, h5py.File] = OrderedDict()
+        self._kept: dict[int, Columns] = {}
+        self._room = self.memory
+        self._last = -1  # shard of the last frame that came out of none of the kept ones
+        self._passing: Columns | None = None  # its arrays, if it was asked for twice in a row
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -130,24 +149,43 @@ class FrameStore(Sequence[Atoms]):
         return (self[k] for k in range(len(self)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}  # file handles stay in their process
+        # file handles stay in their process, and arrays are read again
+        unread = {"_open": OrderedDict(), "_kept": {}, "_room": self.memory}
+        return {**self.__dict__, **unread, "_last": -1, "_passing": None}
 
     def _read(self, shard: int, k: int) -> Atoms:
-        file = self._file(shard)
-        begin, end = file["first_atom"][k : k + 2]
+        columns = self._columns(shard)
+        begin, end = columns["first_atom"][k : k + 2]
         atoms = Atoms(
-            file["numbers"][begin:end],
-            positions=file["positions"][begin:end],
-            cell=file["cell"][k],
-            pbc=file["pbc"][k],
+            columns["numbers"][begin:end],
+            positions=columns["positions"][begin:end],
+            cell=columns["cell"][k],
+            pbc=columns["pbc"][k],
         )
-        atoms.info.update(json.loads(file["info"].asstr()[k]))
-        results: dict[str, Any] = {"energy": float(file["energy"][k])}
-        for name, values in (("forces", file["forces"][begin:end]), ("stress", file["stress"][k])):
-            if not np.isnan(values).all():
-                results[name] = values
+        atoms.info.update(json.loads(columns["info"][k]))
+        results: dict[str, Any] = {"energy": float(columns["energy"][k])}
+        labels = {"forces": columns["forces"][begin:end], "stress": columns["stress"][k]}
+        results |= {name: x for name, x in labels.items() if not np.isnan(x).all()}
         atoms.calc = SinglePointCalculator(atoms, **results)
         return atoms
+
+    def _columns(self, shard: int) -> Columns:
+        if shard in self._kept:
+            return self._kept[shard]
+        if self._sizes[shard] <= self._room:
+            self._room -= self._sizes[shard]
+            self._kept[shard] = self._load(shard)
+            return self._kept[shard]
+        if shard != self._last:
+            self._last, self._passing = shard, None
+            return self._file(shard)
+        if self._passing is None:
+            self._passing = self._load(shard)
+        return self._passing
+
+    def _load(self, shard: int) -> Columns:
+        with h5py.File(self.shards[shard], "r") as file:
+            return {name: column[()] for name, column in file.items()}
 
     def _file(self, shard: int) -> h5py.File:
         if shard not in self._open:

@@ -35,6 +35,22 @@ def test_shards_hold_frames_as_they_were(tmp_path: Path, frames: list[Atoms]) ->
     assert not rejected
 
 
+@pytest.mark.parametrize("memory", [0, 1500, 2**20])
+def test_frames_are_the_same_however_many_shards_fit_in_memory(
+    tmp_path: Path, frames: list[Atoms], memory: int
+) -> None:
+    for k in range(5):
+        write_shard(tmp_path, f"{k}", frames[4 * k : 4 * k + 4], [])
+    store = FrameStore(tmp_path, memory)
+    in_turn = [4 * (k % 5) + k // 5 for k in range(20)]  # every frame out of another shard
+    for order in (in_turn, range(20), in_turn):
+        for k in order:
+            assert np.array_equal(store[k].positions, frames[k].positions)
+            assert np.array_equal(store[k].get_forces(), frames[k].get_forces())
+    store[0].positions[:] = 0.0  # the caller's copy
+    assert np.array_equal(store[0].positions, frames[0].positions)
+
+
 def test_damaged_shards_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"a\.h5 is not a readable shard"):

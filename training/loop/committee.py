@@ -14,7 +14,7 @@ from tpainn_calc.calculator import TPaiNNCalculator
 from training.config import AutotuneConfig, DataSection, TrainingConfig, TunedModelSection
 from training.evaluate import Evaluation
 from training.fit import fit
-from training.frames import has_label
+from training.frames import labels
 from training.loop.config import LoopConfig
 
 
@@ -140,7 +140,7 @@ def judge(
     """
     calculator = committee(models, device)
     results = calculator.batch(frames)
-    with_stress = [k for k, atoms in enumerate(frames) if has_label(atoms, "stress")]
+    with_stress = [k for k, atoms in enumerate(frames) if "stress" in labels(atoms)]
     stress = calculator.batch([frames[k] for k in with_stress], ["stress"]) if with_stress else []
     sizes = np.array([len(atoms) for atoms in frames])
     evaluation = Evaluation(
