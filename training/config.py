@@ -140,10 +140,13 @@ class TrainerSection(Section):
     devices : int
         Processes on each node.
     nodes : int
+    graph_memory : float
+        GiB of graphs that each process keeps; those beyond are made whenever they are drawn.
     """
 
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
+    graph_memory: NonNegative = 2.0
 
     @property
     def processes(self) -> int:

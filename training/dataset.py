@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from tpainn_calc.graph import Graph
+from training.frames import labels
+
+TENSOR_BYTES = 1024
+"""What a small tensor takes beside its numbers, roughly."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,12 @@ class Batch:
         """Atoms per structure (structures,)."""
         return torch.bincount(self.graph.structure, minlength=self.graph.n_structures)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it takes."""
+        tensors = [x for part in (self, self.graph) for x in vars(part).values()]
+        return sum(x.nbytes + TENSOR_BYTES for x in tensors if isinstance(x, Tensor))
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy on another device."""
         return Batch(
@@ -55,8 +66,32 @@ class Batch:
         )
 
 
+@dataclass
+class Memory:
+    """Room for graphs, which data sets of a run share.
+
+    Attributes
+    ----------
+    room : int
+        Bytes that are left.
+    """
+
+    room: int
+
+    def take(self, batch: Batch) -> bool:
+        """Reserve room for a batch, if there is enough."""
+        n_bytes = batch.n_bytes
+        if n_bytes > self.room:
+            return False
+        self.room -= n_bytes
+        return True
+
+
 class FrameDataset(Dataset[Batch]):
     """Frames as one-structure batches; neighbour lists are made on demand.
+
+    What was made is kept while there is room: a network on a GPU is faster than neighbour search.
+    None gives way to another, since shuffled passes ask for all equally often.
 
     Parameters
     ----------
@@ -71,6 +106,8 @@ class FrameDataset(Dataset[Batch]):
     shift : ndarray (elements,), optional
         Added to the energy of every atom, eV: moves labels of one level of theory to the
         reference energies of another.
+    memory : Memory, optional
+        Room for batches to keep; none by default.
     """
 
     def __init__(
@@ -80,27 +117,38 @@ class FrameDataset(Dataset[Batch]):
         cutoff: float,
         weight: float = 1.0,
         shift: np.ndarray | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.frames = frames
         self.elements = tuple(elements)
         self.cutoff = cutoff
         self.weight = weight
         self.shift = shift
+        self.memory = memory if memory is not None else Memory(0)
+        self._kept: dict[int, Batch] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Batch:
-        atoms = self.frames[index]
+        if index in self._kept:
+            return self._kept[index]
+        batch = self._make(self.frames[index])
+        if self.memory.take(batch):
+            self._kept[index] = batch
+        return batch
+
+    def _make(self, atoms: Atoms) -> Batch:
         graph = Graph.from_atoms(atoms, self.elements, self.cutoff)
-        energy = float(atoms.get_potential_energy())
+        found = labels(atoms)
+        energy = float(found["energy"])
         if self.shift is not None:
             energy += float(self.shift[graph.species.numpy()].sum())
         forces, stress = np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)
-        if "forces" in atoms.calc.results:
-            forces = atoms.get_forces()
-        if "stress" in atoms.calc.results:
-            stress = atoms.get_stress(voigt=False)
+        if "forces" in found:
+            forces = found["forces"]
+        if "stress" in found:
+            stress = voigt_6_to_full_3x3_stress(found["stress"])
         return Batch(
             graph,
             torch.tensor([energy], dtype=torch.float64),

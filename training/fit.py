@@ -32,6 +32,7 @@ from training.config import AutotuneConfig, TrainingConfig, expand_path
 from training.dataset import (
     Batch,
     FrameDataset,
+    Memory,
     StreamSampler,
     collate,
     shortest_distances,
@@ -159,13 +160,14 @@ def train(
     if is_main(config):
         record_split(output, data, start.source.get("sha256"))
     _log.info("%s", start.table)
-    replay = _replay(config, base, start)
+    memory = Memory(int(config.trainer.graph_memory * 2**30))
+    replay = _replay(config, base, start, memory)
     module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
     with quiet_lightning():
         trainer = _make_trainer(config, output, progress)
         trainer.fit(
             module,
-            *_loaders(config, data, start.potential, replay, trainer),
+            *_loaders(config, data, start.potential, replay, trainer, memory),
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True,
         )
@@ -222,7 +224,9 @@ def _make_trainer(config: Config, output: Path, progress: bool) -> lightning.Tra
     )
 
 
-def _replay(config: Config, base: Path, start: Start) -> FrameDataset | None:
+def _replay(
+    config: Config, base: Path, start: Start, memory: Memory | None = None
+) -> FrameDataset | None:
     """Frames of the pretraining level, moved to the reference energies of the new one."""
     if not isinstance(config, AutotuneConfig) or config.tune.replay is None:
         return None
@@ -246,7 +250,7 @@ def _replay(config: Config, base: Path, start: Start) -> FrameDataset | None:
     if rejected:
         _log.warning("%d replayed frames rejected; the first: %s", len(rejected), rejected[0])
     assert frames is not None  # the schema wants at least one file
-    return FrameDataset(frames, elements, start.potential.cutoff, r.weight, shift)
+    return FrameDataset(frames, elements, start.potential.cutoff, r.weight, shift, memory)
 
 
 def _loaders(
@@ -255,11 +259,12 @@ def _loaders(
     potential: Potential,
     replay: FrameDataset | None,
     trainer: lightning.Trainer,
+    memory: Memory,
 ) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
     o = config.optimizer
     process = trainer.global_rank, trainer.world_size
     train, validation = (
-        FrameDataset(data.part(name), potential.elements, potential.cutoff)
+        FrameDataset(data.part(name), potential.elements, potential.cutoff, memory=memory)
         for name in ("train", "validation")
     )
     share = 0.0

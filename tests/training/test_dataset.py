@@ -7,10 +7,12 @@ import pytest
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from tpainn_calc.errors import DataError
 from training.dataset import (
     FrameDataset,
+    Memory,
     StreamSampler,
     collate,
     shortest_distances,
@@ -79,6 +81,29 @@ def test_batches_are_the_structures_one_after_another(frames: list[Atoms]) -> No
     assert torch.isnan(batch.stress).all()  # no stress labels
     same = batch.graph.structure[batch.graph.centre] == batch.graph.structure[batch.graph.neighbour]
     assert same.all()
+
+
+def test_batches_are_kept_while_there_is_room(frames: list[Atoms]) -> None:
+    fresh = FrameDataset(frames, ("H", "O"), 3.0)
+    memory = Memory(room=3 * fresh[0].n_bytes)
+    data = FrameDataset(frames, ("H", "O"), 3.0, memory=memory)
+    for _ in range(2):
+        for k in range(6):
+            assert torch.equal(data[k].graph.edge_vec, fresh[k].graph.edge_vec)
+            assert torch.equal(data[k].forces, fresh[k].forces)
+    assert [data[k] is data[k] for k in range(6)] == [True] * 3 + [False] * 3
+    assert memory.room < fresh[0].n_bytes
+    # training writes into what it gets
+    collate([data[0]]).graph.edge_vec.zero_()
+    assert torch.equal(data[0].graph.edge_vec, fresh[0].graph.edge_vec)
+
+
+def test_forces_on_fixed_atoms_are_labels_too(frames: list[Atoms]) -> None:
+    atoms, forces = frames[0].copy(), frames[0].get_forces()
+    atoms.set_constraint(FixAtoms([1]))
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=forces)
+    assert (atoms.get_forces()[1] == 0).all()
+    assert np.array_equal(FrameDataset([atoms], ("H", "O"), 3.0)[0].forces, forces)
 
 
 def test_shortest_distances(frames: list[Atoms]) -> None:
