@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -15,7 +16,7 @@ from training.config import AutotuneConfig, DataSection, TrainingConfig, TunedMo
 from training.evaluate import Evaluation
 from training.fit import fit
 from training.frames import labels
-from training.loop.config import LoopConfig
+from training.loop.config import AutotuneStage, LoopConfig, PretrainStage
 
 
 def pretrain_member(
@@ -40,22 +41,9 @@ def pretrain_member(
         The model file.
     """
     p = config.pretrain
-    data = DataSection(
-        files=[str(source.resolve())],
-        level=level,
-        validation=p.validation,
-        test=0.0,
-        block=p.block,
-        split_seed=config.seed + member,
-    )
     run = TrainingConfig(
-        output=str(output.resolve()),
-        seed=config.seed + member,
-        device=config.device,
-        data=data,
+        **_common(config, member, source, level, output, p, p.block),
         model=p.model.model_copy(update={"name": "pretrained"}),
-        loss=p.loss,
-        optimizer=p.optimizer,
     )
     return _fit(run, output, "pretrain", None)
 
@@ -83,24 +71,40 @@ def tune_member(
         The model file.
     """
     a = config.autotune
-    data = DataSection(
-        files=[str(labels.resolve())],
-        level=level,
-        validation=a.validation,
-        test=0.0,
-        split_seed=config.seed + member,
-    )
     run = AutotuneConfig(
-        output=str(output.resolve()),
-        seed=config.seed + member,
-        device=config.device,
-        data=data,
+        **_common(config, member, labels, level, output, a),
         model=TunedModelSection(name=config.name),
-        loss=a.loss,
-        optimizer=a.optimizer,
         tune=a.tune,
     )
     return _fit(run, output, "autotune", start)
+
+
+def _common(
+    config: LoopConfig,
+    member: int,
+    frames: Path,
+    level: str,
+    output: Path,
+    section: PretrainStage | AutotuneStage,
+    block: int = 1,
+) -> dict[str, Any]:
+    """What pretraining and tuning of a member have in common."""
+    seed = config.seed + member
+    return {
+        "output": str(output.resolve()),
+        "seed": seed,
+        "device": config.device,
+        "data": DataSection(
+            files=[str(frames.resolve())],
+            level=level,
+            validation=section.validation,
+            test=0.0,
+            block=block,
+            split_seed=seed,
+        ),
+        "loss": section.loss,
+        "optimizer": section.optimizer,
+    }
 
 
 def _fit(
