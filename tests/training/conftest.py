@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -97,3 +98,36 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(folder / "pretrain.yaml", TrainingConfig)
     fit(config, folder, progress=False, method="pretrain")
     return folder
+
+
+@pytest.fixture
+def water_field(tmp_path: Path) -> Callable[[Atoms, float, float], str]:
+    """Writes ``water.data``; makes the head of a LAMMPS input of q-SPC/Fw that reads it."""
+    from training.classical.water_model import WATER_MODELS
+
+    def write(atoms: Atoms, cutoff: float, accuracy: float) -> str:
+        m = WATER_MODELS["q-spcfw"]
+        kcal, box, n = 1 / 4.184, float(atoms.cell[0, 0]), len(atoms) // 3
+        lines = ["water", "", f"{3 * n} atoms", f"{2 * n} bonds", f"{n} angles", "2 atom types"]
+        lines += ["1 bond types", "1 angle types", ""]
+        lines += [f"0 {box!r} {axis}lo {axis}hi" for axis in "xyz"]
+        lines += ["", "Masses", "", "1 15.999", "2 1.008", "", "Atoms", ""]
+        for k, (x, y, z) in enumerate(atoms.positions.tolist()):
+            charge = m.oxygen_charge if k % 3 == 0 else -m.oxygen_charge / 2
+            lines.append(f"{k + 1} {k // 3 + 1} {1 if k % 3 == 0 else 2} {charge} {x} {y} {z}")
+        lines += ["", "Bonds", ""]
+        for k in range(n):
+            lines += [f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for h in (1, 2)]
+        lines += ["", "Angles", ""]
+        lines += [f"{k + 1} 1 {3 * k + 2} {3 * k + 1} {3 * k + 3}" for k in range(n)]
+        (tmp_path / "water.data").write_text("\n".join([*lines, ""]))
+        return (
+            "units real\natom_style full\nbond_style harmonic\nangle_style harmonic\n"
+            f"pair_style lj/long/coul/long long long {cutoff}\nkspace_style ewald/disp {accuracy}\n"
+            "read_data water.data\npair_modify mix geometric\nspecial_bonds lj/coul 0 0 0\n"
+            f"pair_coeff 1 1 {m.epsilon * kcal!r} {m.sigma * 10!r}\npair_coeff 2 2 0 1\n"
+            f"bond_coeff 1 {0.5 * m.bond_k * kcal / 100!r} {m.bond_length * 10!r}\n"
+            f"angle_coeff 1 {0.5 * m.angle_k * kcal!r} {m.angle!r}\nneigh_modify one 10000\n"
+        )
+
+    return write

