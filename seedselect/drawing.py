@@ -66,8 +66,6 @@ def draw_kdpp(
     if budget is not None and price is not None:
         keep = _affordable(price[indices[order]], budget)
         info["budget_cut"] = int((~keep).sum())
-        if not keep.any():
-            raise SeedSelectError(f"budget={budget} does not pay for any of the {n} points")
         kept = np.sort(order[keep])
         order = np.searchsorted(kept, order[keep])
         indices, probability = indices[kept], probability[kept]
@@ -95,8 +93,6 @@ def draw_random(
     drawn = rng.choice(rows, n, replace=False)
     if budget is not None and price is not None:
         drawn = drawn[_affordable(price[drawn], budget)]
-        if not len(drawn):
-            raise SeedSelectError(f"budget={budget} does not pay for any of the {n} points")
     indices = np.sort(drawn)
     order = np.searchsorted(indices, drawn)
     return Draw(indices, order, np.full(len(indices), n / len(rows)))
@@ -139,4 +135,6 @@ def _affordable(prices: Array, budget: float) -> NDArray[np.bool_]:
         if spent + price <= budget:
             keep[position] = True
             spent += float(price)
+    if not keep.any():
+        raise SeedSelectError(f"budget={budget} does not pay for any of the {len(prices)} points")
     return keep
