@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 STRUCTURE = HERE / "water64.extxyz"
 TIMESTEP_FS = 0.5
 DUMP_EVERY = 50
+SEED = 2026
 EQUILIBRATION_FRACTION = 0.2
 # LAMMPS counts types from 1
 ELEMENTS = ("O", "H")
@@ -61,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("quickstart", description=__doc__)
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of the MD run")
     parser.add_argument("--steps", type=int, default=100_000, help="stop after so many steps")
-    parser.add_argument("--seed", type=int, default=2026, help="of the initial velocities")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the initial velocities")
     parser.add_argument("-o", "--output", type=Path, default=Path("quickstart"))
     arguments = parser.parse_args()
     return run_cli(lambda: quickstart(arguments))
@@ -74,21 +75,9 @@ def quickstart(arguments: argparse.Namespace) -> int:
     print("1/4  LAMMPS plugin (compiled on first use, about two minutes)")
     run_command(["tpainn-lammps", "build"], folder)
     print("2/4  shipped potential -> TorchScript")
-    export_model("water", folder / "water.pt")
-    atoms = ase.io.read(STRUCTURE)
-    ase.io.write(folder / "start.data", atoms, format="lammps-data", specorder=list(ELEMENTS))
-    print(f"3/4  NPT, 300 K, 1 bar, {len(atoms) // 3} waters, {arguments.minutes:g} minutes")
     seconds = max(5, round(60 * arguments.minutes))
-    (folder / "npt.lammps").write_text(
-        INPUT.format(
-            timestep_ps=TIMESTEP_FS / 1000,
-            seed=arguments.seed,
-            every=DUMP_EVERY,
-            minutes=seconds // 60,
-            seconds=seconds % 60,
-            steps=arguments.steps,
-        )
-    )
+    atoms = prepare(folder, "water", arguments.steps, seconds, DUMP_EVERY, arguments.seed)
+    print(f"3/4  NPT, 300 K, 1 bar, {len(atoms) // 3} waters, {arguments.minutes:g} minutes")
     wall = run_lammps(folder, arguments.steps, seconds)
     parity = compare_first_forces(folder, atoms)
     print(f"     first-step forces, LAMMPS - ASE: at most {parity:.1e} eV/Å")
@@ -106,6 +95,39 @@ def quickstart(arguments: argparse.Namespace) -> int:
         print(f"     {line}")
     print(f"     see {folder / 'report.html'}")
     return 0
+
+
+def prepare(
+    folder: Path, model: str, steps: int, seconds: int, every: int, seed: int = SEED
+) -> ase.Atoms:
+    """Write what ``npt.lammps`` needs, and return the structure that it starts from.
+
+    Parameters
+    ----------
+    folder : Path
+    model : str
+        Name or path.
+    steps, seconds : int
+        The run ends when either is over.
+    every : int
+        Steps between frames.
+    seed : int
+        Of the initial velocities.
+    """
+    export_model(model, folder / "water.pt")
+    atoms = ase.io.read(STRUCTURE)
+    ase.io.write(folder / "start.data", atoms, format="lammps-data", specorder=list(ELEMENTS))
+    (folder / "npt.lammps").write_text(
+        INPUT.format(
+            timestep_ps=TIMESTEP_FS / 1000,
+            seed=seed,
+            every=every,
+            minutes=seconds // 60,
+            seconds=seconds % 60,
+            steps=steps,
+        )
+    )
+    return atoms
 
 
 def run_command(command: list[str], folder: Path) -> None:

