@@ -10,6 +10,9 @@ compiled by TorchInductor: what an AOTInductor export would run. The row ``ase``
 calculator after every atom has moved a little, list handling included; ``lammps`` is a whole MD
 step; ``train-plain`` and ``train-fused`` are optimiser steps on energy and forces. Weights are
 random; time does not depend on them.
+
+``--device cuda`` measures the same on a GPU (``speed-cuda.csv``), beside ``graph``: the fused path
+as a recorded CUDA graph, positions in and forces out, as the calculator runs it.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
 DEFAULT_SIDES = (4, 6, 8, 10, 16)
-OURS = ("plain", "inductor", "fused", "ase", "lammps", "train-plain", "train-fused")
+OURS = ("plain", "inductor", "fused", "graph", "ase", "lammps", "train-plain", "train-fused")
 # a training batch of water; more atoms need the memory, and tell nothing new
-LARGEST_TRAINING = 648
+LARGEST_TRAINING = {"cpu": 648, "cuda": 3000}
 _SCHNETPACK_NEEDS = (
     "ase dirsync fasteners h5py hydra-colorlog hydra-core matscipy numpy protobuf pyyaml rich "
     "pytorch-lightning sympy tensorboard tensorboardX torch-ema torchmetrics tqdm"
@@ -75,15 +78,18 @@ def main() -> int:
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--codes", nargs="+", choices=OURS, default=list(OURS))
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), default=[])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one measurement")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
     parser.add_argument("--worker", nargs=3, metavar=("CODE", "SIDE", "FEATURES"))
     arguments = parser.parse_args()
     if arguments.worker:
         code, side, features = arguments.worker
-        print(json.dumps(_measure_here(code, int(side), int(features))))
+        print(json.dumps(_measure_here(code, int(side), int(features), arguments.device)))
         return 0
-    interpreters = dict.fromkeys(arguments.codes, sys.executable)
+    on_gpu = arguments.device == "cuda"
+    codes = [code for code in arguments.codes if on_gpu or code != "graph"]
+    interpreters = dict.fromkeys(codes, sys.executable)
     for peer in arguments.peers:
         python = _environment(peer)
         if python:
@@ -92,7 +98,7 @@ def main() -> int:
     for threads in arguments.threads:
         for side in arguments.sides:
             for code, python in interpreters.items():
-                row = _measure(code, python, side, threads, arguments.features, arguments.timeout)
+                row = _measure(code, python, side, threads, arguments)
                 if row:
                     rows.append(row)
                     print(
@@ -100,19 +106,20 @@ def main() -> int:
                         f"{row.rate:10,.0f} atoms·steps/s {row.peak_mb:7.0f} MB",
                         flush=True,
                     )
-    _write(rows, arguments.output)
+    _write(rows, arguments.output, "speed-cuda" if on_gpu else "speed")
     return 0
 
 
 def _measure(
-    code: str, python: str, side: int, threads: int, features: int, timeout: float
+    code: str, python: str, side: int, threads: int, arguments: argparse.Namespace
 ) -> Row | None:
     """One measurement in a process of its own, so that memory and threads are its own."""
+    features, timeout = arguments.features, arguments.timeout
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if code in PEERS:
         command = [python, str(HERE / "peers" / f"{code}.py"), str(side), str(features)]
     else:
-        worker = ["--worker", code, str(side), str(features)]
+        worker = ["--device", arguments.device, "--worker", code, str(side), str(features)]
         command = [python, "-m", "benchmarks.speed", *worker]
     try:
         done = subprocess.run(
@@ -129,16 +136,15 @@ def _measure(
     return Row(code, 3 * side**3, threads, features, result["ms"], result["peak_mb"])
 
 
-def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
+def _measure_here(code: str, side: int, features: int, device: str) -> dict[str, float]:
     import torch
 
     from benchmarks.timing import median_ms
     from benchmarks.water import water_box
-    from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, predict, save_model
-    from tpainn_calc.graph import Graph
-    from tpainn_calc.modelfile import Kernel, load_model
+    from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, save_model
 
     atoms = water_box(side)
+    call: Callable[[], object]
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "random.safetensors"
         torch.manual_seed(0)
@@ -146,21 +152,55 @@ def _measure_here(code: str, side: int, features: int) -> dict[str, float]:
         potential.scale.fill_(1e-3)  # forces too small to tear the lattice apart in MD
         save_model(model, potential)
         if code.startswith("train-"):
-            return _measure_training(atoms, features, code == "train-fused")
-        if code == "lammps":
-            return _measure_lammps(atoms, model, Path(folder))
-        if code == "ase":
-            atoms.calc = TPaiNNCalculator(model)
-            call: Callable[[], object] = _moved(atoms)
+            call = _training_step(atoms, features, code == "train-fused", device)
+        elif code == "lammps":
+            return _measure_lammps(atoms, model, Path(folder), device)
+        elif code == "ase":
+            atoms.calc = TPaiNNCalculator(model, device=device)
+            call = _moved(atoms)
         else:
-            kernel: Kernel = "fused" if code == "fused" else "plain"
-            loaded, _ = load_model(model, kernel=kernel)
-            graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff)
-            call = lambda: predict(loaded, graph)  # noqa: E731
-            if code == "inductor":
-                call = _compiled(loaded, graph)
-        ms = median_ms(call)
+            call = _force_call(code, model, atoms, device)
+        ms = median_ms(_synchronized(call) if device == "cuda" else call)
+    if device == "cuda":
+        return {"ms": ms, "peak_mb": torch.cuda.max_memory_allocated() / 2**20}
     return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _force_call(code: str, model: Path, atoms, device: str) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+    from tpainn_calc import predict
+    from tpainn_calc.graph import Graph
+    from tpainn_calc.modelfile import Kernel, load_model
+    from tpainn_calc.neighbors import NeighborList
+    from tpainn_calc.on_gpu import StepOnGPU
+
+    kernel: Kernel = "fused" if code in ("fused", "graph") else "plain"
+    loaded, _ = load_model(model, kernel=kernel, device=device)
+    graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff).to(device)
+    if code == "inductor":
+        return _compiled(loaded, graph)
+    if code == "graph":
+        step = StepOnGPU(loaded)
+        pairs = NeighborList(loaded.cutoff, skin=1.0)
+        pairs.refresh(atoms)
+        step.set_list(graph.species.cpu().numpy(), pairs.candidates)
+
+        def replay() -> object:
+            forces = step(atoms.positions, virial=False).forces
+            assert forces is not None
+            return forces.cpu()
+
+        return replay
+    return lambda: predict(loaded, graph)
+
+
+def _synchronized(call: Callable[[], object]) -> Callable[[], None]:
+    import torch
+
+    def synchronized() -> None:
+        call()
+        torch.cuda.synchronize()
+
+    return synchronized
 
 
 def _compiled(potential, graph) -> Callable[[], object]:  # type: ignore[no-untyped-def]
@@ -203,28 +243,28 @@ def _moved(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to 
     return call
 
 
-def _measure_training(atoms, features: int, fused: bool) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _training_step(atoms, features: int, fused: bool, device: str) -> Callable[[], object]:  # type: ignore[no-untyped-def]
     import numpy as np
     import torch
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from benchmarks.timing import median_ms
     from tpainn_calc import Hyperparameters, Potential, ops
     from training.config import LossSection, OptimizerSection
     from training.dataset import FrameDataset
     from training.module import PotentialModule, loss_terms
 
-    if len(atoms) > LARGEST_TRAINING:
-        sys.exit(f"training is timed up to {LARGEST_TRAINING} atoms")
+    if len(atoms) > LARGEST_TRAINING[device]:
+        sys.exit(f"training is timed up to {LARGEST_TRAINING[device]} atoms")
     forces = np.random.default_rng(0).normal(size=atoms.positions.shape)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=forces)
     if fused:
-        ops.load()
+        ops.load(device)
     potential = Potential(Hyperparameters(("O", "H"), n_features=features), fused=fused)
     optimizer = OptimizerSection(max_steps=1)
     module = PotentialModule(potential.set_dtype(torch.float32), LossSection(), optimizer)
+    module.to(device)
     adam = torch.optim.AdamW(potential.parameters())
-    batch = FrameDataset([atoms], potential.elements, potential.cutoff)[0]
+    batch = FrameDataset([atoms], potential.elements, potential.cutoff)[0].to(device)
 
     def step() -> None:
         adam.zero_grad()
@@ -232,20 +272,20 @@ def _measure_training(atoms, features: int, fused: bool) -> dict[str, float]:  #
         module.backward(torch.stack(list(terms.values())).sum())
         adam.step()
 
-    ms = median_ms(step)
-    return {"ms": ms, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return step
 
 
-def _measure_lammps(atoms, model: Path, folder: Path) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _measure_lammps(atoms, model: Path, folder: Path, device: str) -> dict[str, float]:  # type: ignore[no-untyped-def]
     import ase.io
 
     from tpainn_calc.export import export_model
 
     export_model(model, folder / "random.pt")
     ase.io.write(folder / "box.data", atoms, format="lammps-data", specorder=["O", "H"])
-    steps = max(5, min(200, 60_000 // len(atoms)))
+    steps = max(5, min(200, (60_000 if device == "cpu" else 1_000_000) // len(atoms)))
     (folder / "in.lammps").write_text(
-        "units metal\natom_style atomic\nread_data box.data\npair_style tpainn\n"
+        "units metal\natom_style atomic\nread_data box.data\n"
+        f"pair_style tpainn device {device}\n"
         "pair_coeff * * random.pt O H\nmass 1 15.999\nmass 2 1.008\ntimestep 0.0005\n"
         f"fix 1 all nve\nrun 3\nrun {steps}\n"
     )
@@ -289,15 +329,15 @@ def _environment(peer: str) -> str | None:
     return str(python)
 
 
-def _write(rows: list[Row], folder: Path) -> None:
+def _write(rows: list[Row], folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "speed.csv").open("w", newline="") as handle:
+    with (folder / f"{name}.csv").open("w", newline="") as handle:
         handle.write(f"# {_machine()}\n")
         writer = csv.DictWriter(handle, [*Row.__dataclass_fields__, "atoms_steps_per_s"])
         writer.writeheader()
         for row in rows:
             writer.writerow({**asdict(row), "atoms_steps_per_s": round(row.rate, 1)})
-    _plot(rows, folder / "speed.png")
+    _plot(rows, folder / f"{name}.png")
     for row in rows:
         if row.code == "fused":
             _print_ratios(row, rows)
@@ -323,6 +363,8 @@ def _machine() -> str:
         name = re.findall(r"model name\s*:\s*(.*)", text)[0]
     except (OSError, IndexError):
         pass
+    if torch.cuda.is_available():
+        name += f", {torch.cuda.get_device_name()}"
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}"
 
 
@@ -345,7 +387,7 @@ def _plot(rows: list[Row], path: Path) -> None:
 
 
 COLOURS = (
-    *("#888888", "#e0a030", "#2a6fbb", "#3c9d55", "#c8442b", "#c4c4c4", "#8fb8e0"),
+    *("#888888", "#e0a030", "#2a6fbb", "#14305a", "#3c9d55", "#c8442b", "#c4c4c4", "#8fb8e0"),
     *("#8a5cc2", "#b8862b", "#d16ba5"),
 )
 

@@ -19,6 +19,7 @@ from tpainn_calc.errors import ConfigError, ModelFileError, StructureError, did_
 from tpainn_calc.graph import Graph, species_of
 from tpainn_calc.modelfile import Kernel, Manifest, load_model
 from tpainn_calc.neighbors import NeighborList
+from tpainn_calc.on_gpu import StepOnGPU
 from tpainn_calc.potential import Potential, Prediction, predict
 
 ModelName = str | os.PathLike[str]
@@ -111,8 +112,11 @@ class TPaiNNCalculator(Calculator):
         self.elements = first.elements
         self.cutoff = first.cutoff
         self._neighbors = NeighborList(self.cutoff, skin)
+        on_gpu = self._potentials if self.device.type == "cuda" else []
+        self._steps = [StepOnGPU(potential) for potential in on_gpu]
         self._numbers = np.empty(0, dtype=int)
         self._species = np.empty(0, dtype=np.int64)
+        self._species_on_gpu = self._species
 
     def calculate(
         self,
@@ -125,13 +129,16 @@ class TPaiNNCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # just set by ASE
         _require_cell(self.atoms, properties)
-        edges = self._neighbors.update(self.atoms)
-        species = self._species_of(self.atoms)
-        graph = Graph.from_edges(species, edges.centre, edges.neighbour, edges.edge_vec)
         if _DERIVATIVES & set(properties) and _has_volume(self.atoms):
             # costs next to nothing beside the forces, and NPT asks for both in turn
             properties.append("stress")
-        predictions = self._predict(graph, properties)
+        if self._steps and "stresses" not in properties:
+            predictions = self._step_on_gpu(self.atoms, "stress" in properties)
+        else:
+            edges = self._neighbors.update(self.atoms)
+            species = self._species_of(self.atoms)
+            graph = Graph.from_edges(species, edges.centre, edges.neighbour, edges.edge_vec)
+            predictions = self._predict(graph, properties)
         self.results = _results(predictions, 0, slice(None), self.atoms)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -199,8 +206,9 @@ class TPaiNNCalculator(Calculator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # a process that unpickles a calculator may not have the operator yet
         if any(potential.network.fused for potential in state["_potentials"]):
-            ops.load()
+            ops.load(state["device"])
         self.__dict__.update(state)
+        self._species_on_gpu = np.empty(0, dtype=np.int64)  # nothing is there yet
 
     def _graph_of(self, atoms: Atoms, index: int) -> Graph:
         try:
@@ -213,6 +221,14 @@ class TPaiNNCalculator(Calculator):
             self._species = species_of(atoms, self.elements)
             self._numbers = atoms.numbers.copy()
         return self._species
+
+    def _step_on_gpu(self, atoms: Atoms, virial: bool) -> list[Prediction]:
+        species = self._species_of(atoms)
+        if self._neighbors.refresh(atoms) or species is not self._species_on_gpu:
+            for step in self._steps:
+                step.set_list(species, self._neighbors.candidates)
+            self._species_on_gpu = species
+        return [step(atoms.positions, virial) for step in self._steps]
 
     def _predict(self, graph: Graph, properties: Sequence[str]) -> list[Prediction]:
         graph = graph if self.device.type == "cpu" else graph.to(self.device)

@@ -48,7 +48,7 @@ def export_model(
         float32 or float64 for the network; by default what the model file holds.
     kernel : {"auto", "fused", "plain"}
         A ``fused`` export needs ``tpainn::message``, which the LAMMPS plugin brings; a ``plain``
-        one runs on any libtorch and on GPUs.
+        one runs on any libtorch.
 
     Raises
     ------

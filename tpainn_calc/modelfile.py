@@ -8,6 +8,7 @@ again when it loads the file: a model that loads gives the numbers that its auth
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from tpainn_calc.graph import Graph
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 
 SCHEMA_VERSION = 1
+_log = logging.getLogger(__name__)
+
 METADATA_KEY = "tpainn"
 MODELS_FOLDER = Path(__file__).parent / "models"
 # agreement with the golden values: energies relative to atoms (eV), forces (eV/Å)
@@ -185,23 +188,39 @@ def load_model(
     """
     path = find_model(model)
     manifest = read_manifest(path)
+    fused = choose_kernel(kernel, device)
+    potential = _potential_of(path, manifest, dtype, device, fused)
+    try:
+        if check:
+            check_golden(potential, manifest, path)
+    except ModelFileError as error:
+        if not fused or kernel == "fused" or torch.device(device).type == "cpu":
+            raise
+        # GPUs differ, and a file that is damaged fails again below
+        _log.warning("plain PyTorch is used on %s: with the fused kernel, %s", device, error)
+        return load_model(model, dtype, device, "plain", check)
+    return potential, manifest
+
+
+def _potential_of(
+    path: Path,
+    manifest: Manifest,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    fused: bool,
+) -> Potential:
     try:
         # files written before norm_epsilon was a hyperparameter
         hyperparameters = Hyperparameters(**{"norm_epsilon": 1e-8, **manifest.hyperparameters})
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: hyperparameters do not make a potential: {error}") from None
     stored = _dtype(manifest.dtype, path)
-    potential = Potential(
-        hyperparameters, choose_kernel(kernel, device), N_KNOTS[dtype or stored]
-    ).set_dtype(stored)
+    potential = Potential(hyperparameters, fused, N_KNOTS[dtype or stored]).set_dtype(stored)
     _load_weights(potential, path)
     if dtype is not None:
         potential.set_dtype(dtype)
     potential.requires_grad_(False)
-    potential.to(device).freeze()
-    if check:
-        check_golden(potential, manifest, path)
-    return potential, manifest
+    return potential.to(device).freeze()
 
 
 def save_model(
@@ -285,13 +304,14 @@ def choose_kernel(kernel: Kernel, device: torch.device | str) -> bool:
             f"kernel {kernel!r} is not one of auto, fused, plain"
             f"{did_you_mean(str(kernel), ['auto', 'fused', 'plain'])}"
         )
-    on_cpu = torch.device(device).type == "cpu"
-    if kernel == "plain" or (kernel == "auto" and not on_cpu):
+    if kernel == "plain":
         return False
-    available = on_cpu and ops.load()
+    available = ops.load(device)
     if kernel == "fused" and not available:
-        where = "could not be compiled (see the log line above)" if on_cpu else "runs on CPU only"
-        raise ModelFileError(f"kernel 'fused' {where}; use kernel='plain' or 'auto'")
+        raise ModelFileError(
+            "kernel 'fused' could not be compiled (see the log line above); use kernel='plain' or "
+            "'auto'"
+        )
     return available
 
 

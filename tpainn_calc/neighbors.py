@@ -55,6 +55,22 @@ class Edges:
         return len(self.centre)
 
 
+@dataclass(frozen=True)
+class SkinList:
+    """Candidate edges: all pairs within cut-off plus skin.
+
+    Attributes
+    ----------
+    centre, neighbour : (edges,) int64 array
+    offset : (edges, 3) float64 array
+        Displacement of each neighbour's image in Å.
+    """
+
+    centre: NDArray[np.int64]
+    neighbour: NDArray[np.int64]
+    offset: NDArray[np.float64]
+
+
 class NeighborList:
     """Neighbour list that is rebuilt only when atoms have moved through half the skin.
 
@@ -110,17 +126,29 @@ class NeighborList:
         StructureError
             No atoms, non-finite positions or cell, singular cell, or coincident atoms.
         """
+        self.refresh(atoms)
+        return _edges(np.asarray(atoms.positions, dtype=np.float64), self.candidates, self.cutoff)
+
+    def refresh(self, atoms: ase.Atoms) -> bool:
+        """Rebuild `candidates` where they no longer hold; True if that was so.
+
+        Raises
+        ------
+        StructureError
+            As of :meth:`update`; coincident atoms are noticed at a rebuild only.
+        """
         positions = _checked_positions(atoms.positions)
         cell, pbc = atoms.cell.array, atoms.pbc
-        if not self._still_holds(positions, cell, pbc):
-            self._positions = None  # an error below must not leave half a list behind
-            radius = self.cutoff + self.skin
-            self._centre, self._neighbour, shifts = _search(positions, cell, pbc, radius)
-            self._offset = _offset(shifts, cell, pbc)
-            self._cell, self._pbc = cell.copy(), pbc.copy()
-            self._positions = positions.copy()
-            self.rebuilds += 1
-        return _edges(positions, self._centre, self._neighbour, self._offset, self.cutoff)
+        if self._still_holds(positions, cell, pbc):
+            return False
+        self._positions = None  # an error below must not leave half a list behind
+        centre, neighbour, shifts = _search(positions, cell, pbc, self.cutoff + self.skin)
+        self.candidates = SkinList(centre, neighbour, _offset(shifts, cell, pbc))
+        _edges(positions, self.candidates, self.cutoff)  # refuses coincident atoms
+        self._cell, self._pbc = cell.copy(), pbc.copy()
+        self._positions = positions.copy()
+        self.rebuilds += 1
+        return True
 
     def _still_holds(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
@@ -165,7 +193,8 @@ def neighbors(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: flo
     lattice = np.asarray(cell, dtype=np.float64).reshape(3, 3)
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
     centre, neighbour, shifts = _search(x, lattice, periodic, float(cutoff))
-    return _edges(x, centre, neighbour, _offset(shifts, lattice, periodic), float(cutoff))
+    candidates = SkinList(centre, neighbour, _offset(shifts, lattice, periodic))
+    return _edges(x, candidates, float(cutoff))
 
 
 def _checked_positions(positions: ArrayLike) -> NDArray[np.float64]:
@@ -251,16 +280,11 @@ def _offset(
     return shifts.astype(np.float64) @ np.where(pbc[:, None], cell, 0.0)
 
 
-def _edges(
-    x: NDArray[np.float64],
-    centre: NDArray[np.int64],
-    neighbour: NDArray[np.int64],
-    offset: NDArray[np.float64],
-    cutoff: float,
-) -> Edges:
+def _edges(x: NDArray[np.float64], candidates: SkinList, cutoff: float) -> Edges:
+    centre, neighbour = candidates.centre, candidates.neighbour
     edge_vec = x.take(neighbour, axis=0)
     edge_vec -= x.take(centre, axis=0)
-    edge_vec += offset
+    edge_vec += candidates.offset
     squared = (edge_vec * edge_vec) @ np.ones(3)  # half the time of einsum
     if len(squared) and squared.min() < COINCIDENT**2:
         first = int(squared.argmin())

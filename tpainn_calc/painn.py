@@ -234,7 +234,7 @@ class PaiNN(nn.Module):
         n_centre, n_node : int
             How many atoms receive messages, and how many send them.
         """
-        empty = torch.empty(0, device=edge_vec.device)
+        index: list[Tensor] = []
         if self.fused:
             centre_start, centre_order = torch.ops.tpainn.compress(centre, n_centre)
             neighbour_start, neighbour_order = torch.ops.tpainn.compress(neighbour, n_node)
@@ -246,21 +246,29 @@ class PaiNN(nn.Module):
                 neighbour_start,
                 neighbour_order,
             ]
-            return Edges(centre, neighbour, edge_vec, n_centre, index, empty, empty, empty)
-        r = torch.linalg.vector_norm(edge_vec, dim=1)
-        basis, envelope = self.radial(r)
-        dtype = self.embedding.weight.dtype
-        unit = (edge_vec / r.unsqueeze(1)).to(dtype)
-        no_index: list[Tensor] = []
+        empty = torch.empty(0, device=edge_vec.device)
+        edges = Edges(centre, neighbour, edge_vec, n_centre, index, empty, empty, empty)
+        return self.move(edges, edge_vec)
+
+    @torch.jit.export
+    def move(self, edges: Edges, edge_vec: Tensor) -> Edges:
+        """Return the same graph with new `edge_vec` (edges, 3), whatever their lengths."""
+        unit, basis, envelope = edges.unit, edges.basis, edges.envelope
+        if not self.fused:
+            r = torch.linalg.vector_norm(edge_vec, dim=1)
+            basis, envelope = self.radial(r)
+            dtype = self.embedding.weight.dtype
+            unit = (edge_vec / r.unsqueeze(1)).to(dtype)
+            basis, envelope = basis.to(dtype), envelope.to(dtype)
         return Edges(
-            centre,
-            neighbour,
+            edges.centre,
+            edges.neighbour,
             edge_vec,
-            n_centre,
-            no_index,
+            edges.n_centre,
+            edges.compressed,
             unit,
-            basis.to(dtype),
-            envelope.to(dtype),
+            basis,
+            envelope,
         )
 
     @torch.jit.export

@@ -150,6 +150,11 @@ class Potential(nn.Module):
         return self.network.connect(centre, neighbour, edge_vec, n_centre, n_node)
 
     @torch.jit.export
+    def move(self, edges: Edges, edge_vec: Tensor) -> Edges:
+        """Return the same graph with new edge vectors, see :meth:`tpainn_calc.painn.PaiNN.move`."""
+        return self.network.move(edges, edge_vec)
+
+    @torch.jit.export
     def embed(self, species: Tensor) -> tuple[Tensor, Tensor]:
         """Initial scalars (n, F) and vectors (n, 3, F) of atoms of the given species (n,)."""
         return self.network.embed(species)
@@ -190,7 +195,11 @@ class Potential(nn.Module):
             Energies in eV.
         """
         n = species.size(0)
-        edges = self.connect(centre, neighbour, edge_vec, n, n)
+        return self.energies(species, self.connect(centre, neighbour, edge_vec, n, n))
+
+    @torch.jit.export
+    def energies(self, species: Tensor, edges: Edges) -> Tensor:
+        """Per-atom energies (atoms,) of a graph from :meth:`connect` or :meth:`move`."""
         s, v = self.embed(species)
         for k in range(self.network.n_blocks):
             s, v = self.layer(k, s, v, edges)
@@ -244,7 +253,9 @@ def predict(
     if derivatives:
         edge_vec.requires_grad_(True)
     with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
-        energies = potential(graph.species, graph.centre, graph.neighbour, edge_vec)
+        n = graph.n_atoms
+        edges = potential.connect(graph.centre, graph.neighbour, edge_vec, n, n)
+        energies = potential.energies(graph.species, edges)
         energy = energies.new_zeros(graph.n_structures).index_add(0, graph.structure, energies)
         if not derivatives:
             return Prediction(energy, energies)
@@ -253,8 +264,7 @@ def predict(
         energy, energies = energy.detach(), energies.detach()
     f = w = w_atoms = None
     if forces:
-        zero = gradient.new_zeros(graph.n_atoms, 3)
-        f = zero.index_add(0, graph.centre, gradient).index_add(0, graph.neighbour, -gradient)
+        f = forces_on_atoms(gradient, edges, graph.n_atoms)
     vectors = edge_vec.detach()
     if virial and graph.n_structures == 1:
         w = -(vectors.t() @ gradient).unsqueeze(0)
@@ -267,3 +277,11 @@ def predict(
         zero = share.new_zeros(graph.n_atoms, 3, 3)
         w_atoms = zero.index_add(0, graph.centre, share).index_add(0, graph.neighbour, share)
     return Prediction(energy, energies, f, w, w_atoms)
+
+
+def forces_on_atoms(gradient: Tensor, edges: Edges, n_atoms: int) -> Tensor:
+    """Forces (n_atoms, 3) from dE/d(edge_vec) (edges, 3): plus at centres, minus at neighbours."""
+    if edges.compressed:
+        return torch.ops.tpainn.edge_forces(gradient, edges.compressed)
+    zero = gradient.new_zeros(n_atoms, 3)
+    return zero.index_add(0, edges.centre, gradient).index_add(0, edges.neighbour, -gradient)

@@ -231,8 +231,8 @@ def _plain(value: Any) -> Any:
 
 
 def _fused(config: RunConfig) -> bool:
-    # the compiled operator runs on CPU only
     on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    # on GPUs the operator's derivatives for training have been run in an emulator only
     return not on_gpu and ops.load()
 
 

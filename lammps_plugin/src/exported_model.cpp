@@ -97,6 +97,7 @@ struct ExportedModel::Network {
   // of set_candidates(), on the device
   Candidates sizes;
   Tensor first, second, centre, neighbour, species;
+  IValue edges; // their graph, at no positions yet
 
   IValue call(const char *method, std::vector<IValue> arguments) const {
     return module.get_method(method)(std::move(arguments));
@@ -104,10 +105,7 @@ struct ExportedModel::Network {
 
   // Energies of the centres, with the ghosts' states exchanged between the blocks.
   Tensor run_blocks(const ModelInfo &info, const Graph &graph, const Tensor &species,
-                    const Tensor &centre, const Tensor &neighbour, const Tensor &edge_vec,
-                    StateExchange *exchange) const {
-    const IValue edges =
-        call("connect", {centre, neighbour, edge_vec, graph.n_centre, graph.n_node});
+                    const IValue &edges, StateExchange *exchange) const {
     IValue states = call("embed", {species});
     const int64_t F = info.n_features;
     for (int64_t k = 0; k < info.n_blocks; ++k) {
@@ -136,18 +134,35 @@ ExportedModel::ExportedModel(const std::string &path, const std::string &device,
                              "\"; write one with: tpainn export MODEL " + path);
   load_fused_operator();
   PlainExecutor executor;
-  load();
-  if (m_network->device.is_cuda() && uses_fused_operator(m_network->module)) {
-    if (!may_fall_back)
-      throw std::runtime_error("\"" + path +
-                               "\" was exported with the fused kernel, which runs on "
-                               "CPU only; for a GPU: tpainn export --kernel plain MODEL NAME.pt");
-    m_info.device = "cpu";
-    load();
+  Golden golden = load();
+  std::string problem = problem_on_gpu();
+  try {
+    if (problem.empty()) {
+      check_golden(golden);
+      return;
+    }
+  } catch (const std::exception &error) { // GPUs differ
+    if (!m_network->device.is_cuda() || !may_fall_back) throw;
+    problem = error.what();
   }
+  if (!may_fall_back)
+    throw std::runtime_error("\"" + path + "\" was exported with the fused kernel, which does not "
+                             "run on " + device + " (" + problem +
+                             "); for this GPU: tpainn export --kernel plain MODEL NAME.pt");
+  m_info.device = "cpu";
+  check_golden(load());
 }
 
-void ExportedModel::load() {
+// Why the kernels of the fused operator cannot run on this GPU; empty if they can, or need not.
+std::string ExportedModel::problem_on_gpu() const {
+  if (!m_network->device.is_cuda() || !uses_fused_operator(m_network->module)) return "";
+  const c10::DeviceGuard guard(m_network->device);
+  at::empty({1}, at::TensorOptions(m_network->device)); // the device's context
+  const auto op = c10::Dispatcher::singleton().findSchema({"tpainn::gpu_problem", ""});
+  return op ? first_line(op->typed<std::string()>().call()) : "an older operator is loaded";
+}
+
+Golden ExportedModel::load() {
   Golden golden;
   m_network->device = at::Device(m_info.device);
   std::unordered_map<std::string, std::string> extra{{"manifest.json", ""}};
@@ -163,8 +178,7 @@ void ExportedModel::load() {
     throw std::runtime_error("\"" + m_info.path + "\": " + error.what());
   }
   m_network->module.eval();
-  if (m_network->device.is_cuda() && uses_fused_operator(m_network->module)) return;
-  check_golden(golden);
+  return golden;
 }
 
 void ExportedModel::check_golden(const Golden &golden) const {
@@ -214,9 +228,10 @@ void ExportedModel::evaluate(const Graph &graph, int64_t n_energy, StateExchange
   edge_vec.requires_grad_(true);
   Tensor e;
   try {
-    e = exchange
-            ? m_network->run_blocks(m_info, graph, species, centre, neighbour, edge_vec, exchange)
-            : m_network->call("forward", {species, centre, neighbour, edge_vec}).toTensor();
+    const IValue edges =
+        m_network->call("connect", {centre, neighbour, edge_vec, graph.n_centre, graph.n_node});
+    e = exchange ? m_network->run_blocks(m_info, graph, species, edges, exchange)
+                 : m_network->call("energies", {species, edges}).toTensor();
     e = e.narrow(0, 0, n_energy);
     const auto g = torch::autograd::grad({e.sum()}, {edge_vec}, {}, std::nullopt, false, true)[0];
     gradient.assign(3 * graph.n_edge, 0.0);
@@ -243,6 +258,24 @@ void ExportedModel::set_candidates(const Candidates &candidates, const int64_t *
   n.centre = move(candidates.centre, candidates.n_pair, at::kLong);
   n.neighbour = move(candidates.neighbour, candidates.n_pair, at::kLong);
   n.species = move(species, candidates.n_node, at::kLong);
+  const Tensor nowhere = at::zeros({candidates.n_pair, 3}, n.centre.options().dtype(at::kDouble));
+  n.edges = n.call("connect",
+                   {n.centre, n.neighbour, nowhere, candidates.n_centre, candidates.n_node});
+}
+
+// Forces on nodes from the gradient by the edge vectors.
+static Tensor forces_on_nodes(const IValue &edges, const Tensor &gradient, int64_t n_node) {
+  const auto &fields = edges.toTupleRef().elements(); // Edges of tpainn_calc/painn.py
+  const auto index = fields[4].toTensorVector();
+  if (!index.empty()) {
+    static const auto op = c10::Dispatcher::singleton()
+                               .findSchemaOrThrow("tpainn::edge_forces", "")
+                               .typed<Tensor(const Tensor &, at::TensorList)>();
+    return op.call(gradient, index);
+  }
+  return at::zeros({n_node, 3}, gradient.options())
+      .index_add(0, fields[0].toTensor(), gradient)
+      .index_add(0, fields[1].toTensor(), gradient, -1);
 }
 
 static std::vector<double> to_host(const Tensor &tensor) {
@@ -251,7 +284,7 @@ static std::vector<double> to_host(const Tensor &tensor) {
 }
 
 void ExportedModel::evaluate_positions(const double *x, int64_t n_atom, double angstrom,
-                                       double cutoff, StateExchange *exchange, bool per_atom_virial,
+                                       StateExchange *exchange, bool per_atom_virial,
                                        Sums &sums) const {
   PlainExecutor executor;
   at::AutoGradMode with_gradient(true);
@@ -260,34 +293,28 @@ void ExportedModel::evaluate_positions(const double *x, int64_t n_atom, double a
     Tensor r = at::from_blob(const_cast<double *>(x), {n_atom, 3}, at::kDouble).to(n.device);
     r = r.div(angstrom);
     Tensor edge_vec = r.index_select(0, n.second) - r.index_select(0, n.first);
-    // not "r2 < cutoff2": what is not a number must reach the model, and be reported
-    const Tensor inside = edge_vec.square().sum(1).ge(cutoff * cutoff).logical_not();
-    const Tensor keep = inside.nonzero().squeeze(1);
-    edge_vec = edge_vec.index_select(0, keep).requires_grad_(true);
-    const Tensor centre = n.centre.index_select(0, keep);
-    const Tensor neighbour = n.neighbour.index_select(0, keep);
+    edge_vec.requires_grad_(true);
+    // pairs in the skin are beyond the cut-off: to the model they are nothing
+    const IValue edges = n.call("move", {n.edges, edge_vec});
     Graph graph; // sizes only: an exchange needs no more
     graph.n_centre = n.sizes.n_centre;
     graph.n_node = n.sizes.n_node;
-    graph.n_edge = keep.numel();
-    Tensor e = exchange
-                   ? n.run_blocks(m_info, graph, n.species, centre, neighbour, edge_vec, exchange)
-                   : n.call("forward", {n.species, centre, neighbour, edge_vec}).toTensor();
+    graph.n_edge = n.sizes.n_pair;
+    Tensor e = exchange ? n.run_blocks(m_info, graph, n.species, edges, exchange)
+                        : n.call("energies", {n.species, edges}).toTensor();
     e = e.narrow(0, 0, n.sizes.n_own);
     Tensor g = torch::autograd::grad({e.sum()}, {edge_vec}, {}, std::nullopt, false, true)[0];
     edge_vec = edge_vec.detach();
     if (!g.defined()) g = at::zeros_like(edge_vec);
     sums.energies = to_host(e);
-    sums.forces = to_host(at::zeros({n.sizes.n_node, 3}, g.options())
-                              .index_add(0, centre, g)
-                              .index_add(0, neighbour, g, -1));
+    sums.forces = to_host(forces_on_nodes(n.edges, g, n.sizes.n_node));
     sums.virial = to_host(-edge_vec.t().mm(g));
     sums.virials.clear();
     if (per_atom_virial) {
       const Tensor half = (edge_vec.unsqueeze(2) * g.unsqueeze(1)).mul(-0.5).reshape({-1, 9});
       sums.virials = to_host(at::zeros({n.sizes.n_node, 9}, g.options())
-                                 .index_add(0, centre, half)
-                                 .index_add(0, neighbour, half));
+                                 .index_add(0, n.centre, half)
+                                 .index_add(0, n.neighbour, half));
     }
   } catch (const c10::Error &error) {
     throw std::runtime_error("\"" + m_info.path + "\": " + reason_of(error));

@@ -80,11 +80,12 @@ public:
   // The same for a model on a GPU, in two halves: indices are moved there when the neighbour list
   // is new; at every step positions go there, and forces come back. x: (n_atom, 3).
   void set_candidates(const Candidates &candidates, const int64_t *species);
-  void evaluate_positions(const double *x, int64_t n_atom, double angstrom, double cutoff,
+  void evaluate_positions(const double *x, int64_t n_atom, double angstrom,
                           StateExchange *exchange, bool per_atom_virial, Sums &sums) const;
 
 private:
-  void load();
+  struct Golden load();
+  std::string problem_on_gpu() const;
   void check_golden(const struct Golden &golden) const;
 
   struct Network; // what needs libtorch

@@ -139,8 +139,8 @@ void PairTPaiNN::evaluate_model(size_t m) {
   const bool per_atom_virial = vflag_atom || cvflag_atom;
   if (m_on_gpu) {
     const int nall = atom->nlocal + atom->nghost;
-    m_models[m].evaluate_positions(nall ? atom->x[0] : nullptr, nall, angstrom(), cutoff(),
-                                   exchange, per_atom_virial, m_sums[m]);
+    m_models[m].evaluate_positions(nall ? atom->x[0] : nullptr, nall, angstrom(), exchange,
+                                   per_atom_virial, m_sums[m]);
     return;
   }
   Graph graph;

@@ -39,9 +39,10 @@ def test_committee_and_hybrid(monkeypatch, box, make_model, export):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("kernel", ["fused", "plain"])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_on_a_gpu(box, model_file, export, ranks):
-    model = export(model_file, torch.float64, "plain")
+def test_on_a_gpu(box, model_file, export, kernel, ranks):
+    model = export(model_file, torch.float64, kernel)
     expected = single_point(box, model, Setup(options="device cpu"))
     got = single_point(box, model, Setup(options="device cuda", ranks=ranks))
     assert "device cuda:0" in got.log

@@ -17,7 +17,8 @@
 //
 // Geometry is double throughout; the network's scalar type is float or double.
 
-#include <ATen/ATen.h>
+#include "message.h"
+
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -28,18 +29,6 @@
 
 namespace tpainn {
 namespace {
-
-using at::Tensor;
-using OptTensor = std::optional<Tensor>;
-
-// The edge list with both compressed indices. All index tensors are int64 and contiguous.
-struct Edges {
-  const int64_t *centre, *neighbour;
-  const int64_t *centre_start, *centre_order;
-  const int64_t *neighbour_start, *neighbour_order;
-  const double *vec;
-  int64_t n_centre, n_neighbour, n_edge;
-};
 
 // Spline weights of one edge: value, first and second derivative of W with respect to r are
 // linear combinations of four neighbouring rows of coefficients.
@@ -437,43 +426,6 @@ void backward2_kernel(const Edges &E, const T *gs, const T *gv, const T *x, cons
 
 // ------------------------------------------------------------------------------ tensor wrappers
 
-// Index tensors travel as one list so that the operators keep a short signature:
-// centre, neighbour, centre_start, centre_order, neighbour_start, neighbour_order.
-Edges unpack(const Tensor &vec, at::TensorList index) {
-  TORCH_CHECK(index.size() == 6, "tpainn::message: expected 6 index tensors");
-  for (const Tensor &t : index)
-    TORCH_CHECK(t.scalar_type() == at::kLong && t.is_contiguous(),
-                "tpainn::message: index tensors must be contiguous int64");
-  TORCH_CHECK(vec.scalar_type() == at::kDouble && vec.is_contiguous() && vec.dim() == 2 &&
-                  vec.size(1) == 3 && vec.size(0) == index[0].numel(),
-              "tpainn::message: edge_vec must be contiguous float64 (edges, 3)");
-  return Edges{index[0].const_data_ptr<int64_t>(), index[1].const_data_ptr<int64_t>(),
-               index[2].const_data_ptr<int64_t>(), index[3].const_data_ptr<int64_t>(),
-               index[4].const_data_ptr<int64_t>(), index[5].const_data_ptr<int64_t>(),
-               vec.const_data_ptr<double>(),       index[2].numel() - 1,
-               index[4].numel() - 1,               vec.size(0)};
-}
-
-void check_network(const Tensor &x, const OptTensor &v, const Tensor &table, const Edges &E) {
-  TORCH_CHECK(x.dim() == 2 && x.size(1) % 3 == 0 && x.size(0) == E.n_neighbour,
-              "tpainn::message: x must be (nodes, 3F)");
-  TORCH_CHECK(table.dim() == 2 && table.size(0) > 3 && table.size(1) == x.size(1) &&
-                  table.scalar_type() == x.scalar_type(),
-              "tpainn::message: table must be (intervals + 3, 3F) of the same type as x");
-  TORCH_CHECK(!v || (v->dim() == 3 && v->size(0) == x.size(0) && v->size(1) == 3 &&
-                     3 * v->size(2) == x.size(1) && v->scalar_type() == x.scalar_type()),
-              "tpainn::message: v must be (nodes, 3, F) of the same type as x");
-}
-
-template <typename T>
-const T *pointer(const OptTensor &t) {
-  return t ? t->const_data_ptr<T>() : nullptr;
-}
-
-OptTensor contiguous(const OptTensor &t) {
-  return t && t->defined() ? OptTensor(t->contiguous()) : std::nullopt;
-}
-
 std::tuple<Tensor, Tensor> message_cpu(const Tensor &x_, const OptTensor &v_, const Tensor &vec_,
                                        const Tensor &table_, double cutoff,
                                        at::TensorList index) {
@@ -578,6 +530,24 @@ std::tuple<Tensor, Tensor> compress_cpu(const Tensor &key_, int64_t n) {
   return {start, order};
 }
 
+// Forces on atoms from the gradient by the edge vectors: + at centres, - at neighbours.
+Tensor edge_forces_cpu(const Tensor &gradient_, at::TensorList index) {
+  const Tensor gradient = gradient_.contiguous();
+  const Edges E = unpack(gradient, index);
+  Tensor forces = at::zeros({E.n_neighbour, 3}, gradient.options());
+  double *f = forces.mutable_data_ptr<double>();
+  at::parallel_for(0, E.n_neighbour, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t p = i < E.n_centre ? E.centre_start[i] : 0,
+                   last = i < E.n_centre ? E.centre_start[i + 1] : 0; p < last; ++p)
+        for (int a = 0; a < 3; ++a) f[3 * i + a] += E.vec[3 * E.centre_order[p] + a];
+      for (int64_t p = E.neighbour_start[i]; p < E.neighbour_start[i + 1]; ++p)
+        for (int a = 0; a < 3; ++a) f[3 * i + a] -= E.vec[3 * E.neighbour_order[p] + a];
+    }
+  });
+  return forces;
+}
+
 // ------------------------------------------------------------------------------------ autograd
 
 using torch::autograd::AutogradContext;
@@ -676,6 +646,26 @@ std::tuple<Tensor, Tensor> message_autograd(const Tensor &x, const OptTensor &v,
   return {out[0], out[1]};
 }
 
+// Linear, so its derivative is its transpose: every edge takes the difference of its two atoms.
+struct EdgeForces : torch::autograd::Function<EdgeForces> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &gradient, std::vector<Tensor> index) {
+    at::AutoDispatchBelowAutograd guard;
+    static const auto op =
+        find_op<Tensor(const Tensor &, at::TensorList)>("tpainn::edge_forces");
+    ctx->save_for_backward({index[0], index[1]});
+    return op.call(gradient, index);
+  }
+
+  static variable_list backward(AutogradContext *ctx, const variable_list &h) {
+    const auto saved = ctx->get_saved_variables();
+    return {h[0].index_select(0, saved[0]) - h[0].index_select(0, saved[1]), Tensor()};
+  }
+};
+
+Tensor edge_forces_autograd(const Tensor &gradient, at::TensorList index) {
+  return EdgeForces::apply(gradient, index.vec());
+}
+
 }  // namespace
 
 TORCH_LIBRARY(tpainn, m) {
@@ -690,6 +680,7 @@ TORCH_LIBRARY(tpainn, m) {
       " Tensor? v, Tensor edge_vec, Tensor table, float cutoff, Tensor[] index, bool with_table,"
       " bool with_edges) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("compress(Tensor key, int n) -> (Tensor start, Tensor order)");
+  m.def("edge_forces(Tensor gradient, Tensor[] index) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(tpainn, CPU, m) {
@@ -697,8 +688,12 @@ TORCH_LIBRARY_IMPL(tpainn, CPU, m) {
   m.impl("message_backward", message_backward_cpu);
   m.impl("message_backward2", message_backward2_cpu);
   m.impl("compress", compress_cpu);
+  m.impl("edge_forces", edge_forces_cpu);
 }
 
-TORCH_LIBRARY_IMPL(tpainn, Autograd, m) { m.impl("message", message_autograd); }
+TORCH_LIBRARY_IMPL(tpainn, Autograd, m) {
+  m.impl("message", message_autograd);
+  m.impl("edge_forces", edge_forces_autograd);
+}
 
 }  // namespace tpainn

@@ -70,7 +70,7 @@ class CheckedCP2K(CP2K):
         before = output.stat().st_size if output.is_file() else 0
         try:
             with warnings.catch_warnings():
-                words = shlex.split(self.command.removeprefix(ONE_THREAD))
+                words = shlex.split((self.command or "").removeprefix(ONE_THREAD))
                 if len(words) == 1:  # ASE warns of a launcher's pipes
                     warnings.filterwarnings("ignore", "ASE may stall")
                 super().calculate(atoms, properties, system_changes)
