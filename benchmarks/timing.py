@@ -8,12 +8,19 @@ from statistics import median
 
 
 def median_ms(call: Callable[[], object], seconds: float = 5.0, warm_up: int = 3) -> float:
-    """Median wall time of a call in ms, over as many calls as fit in `seconds` (5 at least)."""
-    for _ in range(warm_up):
+    """Median wall time of a call in ms, over as many calls as fit in `seconds`.
+
+    At least 5 calls; 3 after one call to warm up where a call takes longer than 2 s.
+    """
+    begin = time.perf_counter()
+    call()
+    slow = time.perf_counter() - begin > 2.0
+    for _ in range(0 if slow else warm_up - 1):
         call()
+    fewest = 3 if slow else 5
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < 5 or (time.perf_counter() - begin < seconds and len(times) < 200):
+    while len(times) < fewest or (time.perf_counter() - begin < seconds and len(times) < 200):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

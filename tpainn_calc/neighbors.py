@@ -286,12 +286,17 @@ def _edges(x: NDArray[np.float64], candidates: SkinList, cutoff: float) -> Edges
     edge_vec -= x.take(centre, axis=0)
     edge_vec += candidates.offset
     squared = (edge_vec * edge_vec) @ np.ones(3)  # half the time of einsum
-    if len(squared) and squared.min() < COINCIDENT**2:
-        first = int(squared.argmin())
-        i, j = sorted((int(centre[first]), int(neighbour[first])))
+    if len(squared):
+        refuse_coincident(candidates, int(squared.argmin()), float(squared.min()))
+    inside = np.flatnonzero(squared < cutoff**2)
+    return Edges(centre.take(inside), neighbour.take(inside), edge_vec.take(inside, axis=0))
+
+
+def refuse_coincident(candidates: SkinList, closest: int, squared: float) -> None:
+    """Raise StructureError if the closest candidate, of squared distance `squared`, is no pair."""
+    if squared < COINCIDENT**2:
+        i, j = sorted((int(candidates.centre[closest]), int(candidates.neighbour[closest])))
         raise StructureError(
             f"atoms {i} and {j} coincide (distance below {COINCIDENT:g} Å): "
             "remove one of them, or check the cell"
         )
-    inside = np.flatnonzero(squared < cutoff**2)
-    return Edges(centre.take(inside), neighbour.take(inside), edge_vec.take(inside, axis=0))

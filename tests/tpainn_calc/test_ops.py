@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from torch import Tensor
 
 from tpainn_calc import ops
@@ -338,6 +340,7 @@ def test_generic_build_gives_the_same_numbers(tmp_path):
     """Compiles the operator once more, without AVX: the slowest test of this folder."""
     code = """
 import torch
+from ase.build import molecule
 from tpainn_calc import ops
 assert ops.load()
 x, v, e, table, *index = torch.load(FILE)
@@ -370,3 +373,27 @@ torch.save([t.detach() for t in (ds, dv, *first, *second)], OUT)
 def test_library_is_loaded_once():
     assert ops.load() is True
     assert ops.ops_library(build=False).is_file()
+
+
+def test_edges_within_equal_those_of_the_neighbour_list():
+    from tpainn_calc.neighbors import NeighborList
+
+    atoms = molecule("C60")
+    atoms.set_cell([9.0, 9.5, 10.0])
+    atoms.pbc = [True, True, False]
+    pairs = NeighborList(4.0, skin=1.0)
+    pairs.update(atoms)
+    atoms.rattle(0.1, seed=0)
+    expected, k = pairs.update(atoms), pairs.candidates
+    assert pairs.rebuilds == 1
+    arrays = (atoms.positions, k.centre, k.neighbour, k.offset)
+    centre, neighbour, vec, closest, squared = torch.ops.tpainn.edges_within(
+        *map(torch.from_numpy, arrays), 4.0
+    )
+    np.testing.assert_array_equal(centre, expected.centre)
+    np.testing.assert_array_equal(neighbour, expected.neighbour)
+    np.testing.assert_allclose(vec, expected.edge_vec, atol=1e-12)
+    lengths = np.linalg.norm(expected.edge_vec, axis=1)
+    assert squared == pytest.approx(lengths.min() ** 2)
+    i, j = k.centre[closest], k.neighbour[closest]
+    assert atoms.get_distance(i, j, mic=True) == pytest.approx(lengths.min())

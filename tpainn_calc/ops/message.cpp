@@ -548,6 +548,41 @@ Tensor edge_forces_cpu(const Tensor &gradient_, at::TensorList index) {
   return forces;
 }
 
+// Which candidates of a skin list are edges at the given positions, and their vectors. Also the
+// candidate at the shortest distance, and that distance squared.
+std::tuple<Tensor, Tensor, Tensor, int64_t, double> edges_within(
+    const Tensor &positions, const Tensor &centre, const Tensor &neighbour, const Tensor &offset,
+    double cutoff) {
+  TORCH_CHECK(positions.is_contiguous() && offset.is_contiguous() && centre.is_contiguous() &&
+                  neighbour.is_contiguous() && offset.size(0) == centre.numel() &&
+                  centre.numel() == neighbour.numel(),
+              "tpainn::edges_within: expected contiguous arrays of one length");
+  const int64_t n = centre.numel();
+  Tensor c = at::empty_like(centre), o = at::empty_like(neighbour), v = at::empty_like(offset);
+  const double *x = positions.const_data_ptr<double>(), *image = offset.const_data_ptr<double>();
+  const int64_t *i = centre.const_data_ptr<int64_t>(), *j = neighbour.const_data_ptr<int64_t>();
+  int64_t *kept_i = c.mutable_data_ptr<int64_t>(), *kept_j = o.mutable_data_ptr<int64_t>();
+  double *vec = v.mutable_data_ptr<double>(), shortest = INFINITY;
+  int64_t kept = 0, closest = 0;
+  for (int64_t e = 0; e < n; ++e) {
+    double d[3], squared = 0;
+    for (int a = 0; a < 3; ++a) {
+      d[a] = x[3 * j[e] + a] - x[3 * i[e] + a] + image[3 * e + a];
+      squared += d[a] * d[a];
+    }
+    if (squared < shortest) {
+      shortest = squared;
+      closest = e;
+    }
+    // written in any case, and kept by going on to the next place
+    kept_i[kept] = i[e];
+    kept_j[kept] = j[e];
+    for (int a = 0; a < 3; ++a) vec[3 * kept + a] = d[a];
+    kept += squared < cutoff * cutoff;
+  }
+  return {c.narrow(0, 0, kept), o.narrow(0, 0, kept), v.narrow(0, 0, kept), closest, shortest};
+}
+
 // ------------------------------------------------------------------------------------ autograd
 
 using torch::autograd::AutogradContext;
@@ -681,6 +716,9 @@ TORCH_LIBRARY(tpainn, m) {
       " bool with_edges) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("compress(Tensor key, int n) -> (Tensor start, Tensor order)");
   m.def("edge_forces(Tensor gradient, Tensor[] index) -> Tensor");
+  m.def(
+      "edges_within(Tensor positions, Tensor centre, Tensor neighbour, Tensor offset, float cutoff)"
+      " -> (Tensor, Tensor, Tensor, int, float)");
 }
 
 TORCH_LIBRARY_IMPL(tpainn, CPU, m) {
@@ -689,6 +727,7 @@ TORCH_LIBRARY_IMPL(tpainn, CPU, m) {
   m.impl("message_backward2", message_backward2_cpu);
   m.impl("compress", compress_cpu);
   m.impl("edge_forces", edge_forces_cpu);
+  m.impl("edges_within", edges_within);
 }
 
 TORCH_LIBRARY_IMPL(tpainn, Autograd, m) {
