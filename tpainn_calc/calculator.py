@@ -231,12 +231,12 @@ class TPaiNNCalculator(Calculator):
         self._neighbors.refresh(atoms)
         pairs = self._neighbors.candidates
         arrays = (atoms.positions, pairs.centre, pairs.neighbour, pairs.offset)
-        *edges_now, closest, squared = torch.ops.tpainn.edges_within(
+        centre, neighbour, edge_vec, closest, squared = torch.ops.tpainn.edges_within(
             *(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays), self.cutoff
         )
         refuse_coincident(pairs, closest, squared)
         structure = torch.zeros(len(species), dtype=torch.int64)
-        return Graph(torch.from_numpy(species), *edges_now, structure)
+        return Graph(torch.from_numpy(species), centre, neighbour, edge_vec, structure)
 
     def _step_on_gpu(self, atoms: Atoms, virial: bool) -> list[Prediction]:
         species = self._species_of(atoms)
