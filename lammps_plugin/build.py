@@ -54,7 +54,7 @@ def plugin_library() -> Library:
         name=PLUGIN_NAME,
         sources=sorted(SOURCES.glob("*.cpp")),
         headers=sorted(SOURCES.glob("*.h")),
-        include=[str(headers), str(mpi)],
+        include=[str(headers), str(mpi), str(SOURCES)],  # in this order, see json_fwd.h
         flags=[
             f'-DTPAINN_OPS_LIBRARY="{ops_library()}"',
             f"-DTPAINN_LAMMPS_VERSION={lammps_numeric_version(lammps)}",

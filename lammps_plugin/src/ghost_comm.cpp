@@ -6,8 +6,10 @@
 #include "ghost_comm.h"
 
 #include "comm.h"
+#include "pair.h"
 
 #include <cstring>
+#include <utility>
 
 namespace tpainn {
 
@@ -38,13 +40,19 @@ void GhostComm::reverse(void *rows, const Graph &graph, size_t row_bytes, bool f
 void GhostComm::forward_atoms(double *rows, int width) {
   m_rows = reinterpret_cast<char *>(rows);
   m_row_bytes = 8 * width;
-  m_comm->forward_comm(m_pair, width);
+  // for this call only: the pair style reserves what its models need at most. LAMMPS before 2025
+  // takes no width as an argument
+  const int reserved = std::exchange(m_pair->comm_forward, width);
+  m_comm->forward_comm(m_pair);
+  m_pair->comm_forward = reserved;
 }
 
 void GhostComm::reverse_atoms(double *rows, int width) {
   m_rows = reinterpret_cast<char *>(rows);
   m_row_bytes = 8 * width;
-  m_comm->reverse_comm(m_pair, width);
+  const int reserved = std::exchange(m_pair->comm_reverse, width);
+  m_comm->reverse_comm(m_pair);
+  m_pair->comm_reverse = reserved;
 }
 
 int GhostComm::pack_forward(int n, const int *list, double *buffer) const {

@@ -1,10 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-only
-
-   Reads manifest.json with the JSON library that comes with the headers of LAMMPS. */
+/* SPDX-License-Identifier: GPL-2.0-only */
 
 #include "manifest.h"
 
-#include "json.h"
+#include "json_text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,56 +10,61 @@
 
 namespace tpainn {
 
-using LAMMPS_NS::json;
 using Vector = std::array<double, 3>;
 
 static constexpr int SCHEMA_VERSION = 1;
 
-static void parse(const json &j, ModelInfo &info, Golden &golden) {
-  if (j.at("schema_version").get<int>() > SCHEMA_VERSION)
-    throw std::runtime_error("its schema is newer than this plugin; upgrade tpainn");
-  const json &h = j.at("hyperparameters");
-  info.name = j.at("name").get<std::string>();
-  info.dtype = j.at("dtype").get<std::string>();
-  info.level_of_theory = j.value("level_of_theory", std::string());
-  info.elements = h.at("elements").get<std::vector<std::string>>();
-  info.cutoff = h.at("cutoff").get<double>();
-  info.n_blocks = h.at("n_blocks").get<int>();
-  info.n_features = h.at("n_features").get<int>();
-  const json distances = j.value("shortest_distances", json::object());
-  for (auto item = distances.begin(); item != distances.end(); ++item) {
-    const std::string &key = item.key();
-    const size_t dash = key.find('-');
-    if (dash == std::string::npos) continue;
-    const std::string a = key.substr(0, dash), b = key.substr(dash + 1);
-    info.shortest[{a, b}] = info.shortest[{b, a}] = item.value().get<double>();
+static void parse(const Json &j, ModelInfo &info, Golden &golden) {
+  const Json &h = j.at("hyperparameters");
+  info.name = j.at("name").string();
+  info.dtype = j.at("dtype").string();
+  const Json *level = j.find("level_of_theory");
+  info.level_of_theory = level ? level->string() : "";
+  info.elements = h.at("elements").strings();
+  info.cutoff = h.at("cutoff").number();
+  info.n_blocks = h.at("n_blocks").integer();
+  info.n_features = h.at("n_features").integer();
+  if (const Json *distances = j.find("shortest_distances")) {
+    for (const std::string &key : distances->keys()) {
+      const size_t dash = key.find('-');
+      if (dash == std::string::npos) continue;
+      const std::string a = key.substr(0, dash), b = key.substr(dash + 1);
+      info.shortest[{a, b}] = info.shortest[{b, a}] = distances->at(key).number();
+    }
   }
-  const json &g = j.at("golden");
-  for (const auto &symbol : g.at("symbols")) {
-    const auto found =
-        std::find(info.elements.begin(), info.elements.end(), symbol.get<std::string>());
+  const Json &g = j.at("golden");
+  for (const std::string &symbol : g.at("symbols").strings()) {
+    const auto found = std::find(info.elements.begin(), info.elements.end(), symbol);
     if (found == info.elements.end()) throw std::runtime_error("golden structure: foreign element");
     golden.species.push_back(found - info.elements.begin());
   }
-  golden.positions = g.at("positions").get<std::vector<Vector>>();
-  golden.forces = g.at("forces").get<std::vector<Vector>>();
-  golden.cell = g.at("cell").get<std::array<Vector, 3>>();
-  golden.pbc = g.at("pbc").get<std::array<bool, 3>>();
-  golden.energy = g.at("energy").get<double>();
-  if (golden.positions.size() != golden.species.size() ||
+  golden.positions = g.at("positions").vectors();
+  golden.forces = g.at("forces").vectors();
+  const std::vector<Vector> cell = g.at("cell").vectors();
+  const std::vector<Json> &pbc = g.at("pbc").array();
+  if (cell.size() != 3 || pbc.size() != 3 || golden.positions.size() != golden.species.size() ||
       golden.forces.size() != golden.species.size())
     throw std::runtime_error("golden structure: sizes differ");
+  for (int k = 0; k < 3; ++k) {
+    golden.cell[k] = cell[k];
+    golden.pbc[k] = pbc[k].boolean();
+  }
+  golden.energy = g.at("energy").number();
 }
 
 void read_manifest(const std::string &text, ModelInfo &info, Golden &golden) {
   if (text.empty())
     throw std::runtime_error("it is TorchScript, but not exported by T-PaiNN (no manifest); "
                              "export a model file with: tpainn export MODEL NAME.pt");
+  bool newer = false;
   try {
-    parse(json::parse(text), info, golden);
-  } catch (const json::exception &error) {
+    const Json manifest = Json::parse(text);
+    newer = manifest.at("schema_version").integer() > SCHEMA_VERSION;
+    if (!newer) parse(manifest, info, golden);
+  } catch (const std::runtime_error &error) {
     throw std::runtime_error(std::string("its manifest is damaged: ") + error.what());
   }
+  if (newer) throw std::runtime_error("its schema is newer than this plugin; upgrade tpainn");
 }
 
 static Vector cross(const Vector &a, const Vector &b) {
