@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import run_cli
+from tpainn_calc.errors import TPaiNNError, run_cli
 from training.labels.campaign import read_extxyz
 from training.labels.config import load_engine
-from training.labels.engine import Engine, make_engine
+from training.labels.engine import Engine, EngineCrashed, LabelFailed, make_engine
 
 
 def main() -> int:
@@ -27,7 +27,14 @@ def main() -> int:
     parser.add_argument("--displacement", type=float, default=0.005, help="Å")
     parser.add_argument("--strain", type=float, default=0.005)
     parser.add_argument("--isotropic", action="store_true", help="only the mean of xx, yy, zz")
-    return run_cli(lambda: check(parser.parse_args()))
+    return run_cli(lambda: _check(parser.parse_args()))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        return check(arguments)
+    except (EngineCrashed, LabelFailed) as error:
+        raise TPaiNNError(f"no label: {error}") from error
 
 
 def check(arguments: argparse.Namespace) -> int:
