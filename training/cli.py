@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--jobs", type=int, default=1, help="processes of this machine")
     label.add_argument("--dask", metavar="ADDRESS", help="scheduler whose workers do it instead")
     label.add_argument("--share", metavar="K/N", help="frames K, K + N, ... only, from 0")
+    label.add_argument(
+        "--time-limit", type=float, metavar="S", help="a frame fails after S seconds"
+    )
     label.add_argument("--retry-failed", action="store_true", help="try failed frames again")
     label.add_argument("--quiet", action="store_true", help="no progress bar")
     label.set_defaults(run=_label)

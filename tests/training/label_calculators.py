@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import tempfile
 import time
 from typing import Any
 
@@ -30,9 +32,9 @@ class SlowEMT(EMT):
 class FaultyEMT(EMT):
     """EMT that goes wrong where an oxygen atom is higher than `limit`."""
 
-    def __init__(self, how: str, limit: float) -> None:
+    def __init__(self, how: str, limit: float, log: str = "") -> None:
         super().__init__()
-        self.how, self.limit = how, limit
+        self.how, self.limit, self.log = how, limit, log
 
     def calculate(self, atoms: Atoms, *arguments: Any, **keywords: Any) -> None:
         super().calculate(atoms, *arguments, **keywords)
@@ -44,6 +46,11 @@ class FaultyEMT(EMT):
             raise KeyError("surprise")
         if self.how == "full":
             raise OSError(28, "No space left on device", "/scratch/wfn")
+        if self.how == "hang":
+            engine = subprocess.Popen(["sleep", "600"])  # as CP2K's shell is
+            with open(self.log, "a") as stream:
+                stream.write(f"{os.getpid()} {engine.pid} {tempfile.mkdtemp()}\n")
+            engine.wait()
         if self.how == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.how == "nan":

@@ -20,7 +20,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from tpainn_calc.errors import DataError, TPaiNNError
+from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from training.cli import main
 from training.labels.config import AnyEngine, LabelConfig, load_engine
 from training.labels.folder import LabelLock
@@ -144,6 +144,30 @@ def test_an_engine_that_takes_its_process_down_costs_one_frame(campaign):
     summary = run(campaign, config, jobs=2)
     assert (summary.labelled, summary.failed) == (N - 1, 1)
     assert list(summary.reasons.values()) == ["the engine took its process down, twice"]
+
+
+def test_a_frame_that_takes_too_long_fails_and_its_engine_ends(campaign, tmp_path, capsys):
+    heights = sorted(a.positions[0, 2] for a in chosen(campaign))
+    log, path = tmp_path / "log", tmp_path / "hang.yaml"
+    config = engine(
+        "label_calculators.FaultyEMT", how="hang", limit=float(heights[-3]), log=str(log)
+    )
+    path.write_text(json.dumps({"engine": config.model_dump()}))
+    words = ["label", str(campaign), "--engine", str(path), "--quiet", "--jobs", "2"]
+    assert main([*words, "--time-limit", "3"]) == 0
+    assert f"{N - 2} labelled, 2 failed" in capsys.readouterr().out
+    assert sorted(states(campaign).values()) == ["done"] * (N - 2) + ["failed"] * 2
+    reasons = [json.loads(p.read_text())["reason"] for p in campaign.glob("labels/*.failed.json")]
+    assert reasons == ["took longer than 3 s"] * 2
+    for line in log.read_text().splitlines():
+        worker, child, scratch = line.split()
+        wait_until(lambda pids=(int(worker), int(child)): not any(map(alive, pids)))
+        assert not Path(scratch).exists()
+
+
+def test_a_time_limit_needs_processes(campaign, threads):
+    with pytest.raises(ConfigError, match="for processes of this machine"):
+        run(campaign, engine(), executor=threads, time_limit=3.0)
 
 
 def test_an_engine_that_always_breaks_is_given_up(campaign, threads):
@@ -289,6 +313,7 @@ def test_one_level_per_campaign(campaign, threads):
         (["--engine", "missing.yaml"], "cannot read missing.yaml"),
         (["--engine", "tblite", "--share", "3/3"], "--share '3/3'"),
         (["--engine", "tblite", "--jobs", "0"], "--jobs 0"),
+        (["--engine", "tblite", "--time-limit", "0"], "--time-limit 0"),
     ],
 )
 def test_mistakes_on_the_command_line(campaign, capsys, words, message):

@@ -13,11 +13,14 @@ def label(arguments: argparse.Namespace) -> Summary:
     """Run the command."""
     if arguments.jobs < 1:
         raise ConfigError(f"--jobs {arguments.jobs}: at least one process is needed")
+    if arguments.time_limit is not None and not arguments.time_limit > 0:
+        raise ConfigError(f"--time-limit {arguments.time_limit:g}: seconds above 0 are needed")
     engine = load_engine(arguments.engine)
     options = {
         "jobs": arguments.jobs,
         "progress": not arguments.quiet,
         "retry_failed": arguments.retry_failed,
+        "time_limit": arguments.time_limit,
         "share": None if arguments.share is None else share_of(arguments.share),
     }
     if arguments.dask is None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
+import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import (
@@ -14,6 +19,7 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 
 from ase import Atoms
 
@@ -43,47 +49,133 @@ def run_on_executor(
 
 
 def run_on_processes(
-    jobs: int, config: AnyEngine, frames: Mapping[str, Atoms]
+    jobs: int,
+    config: AnyEngine,
+    frames: Mapping[str, Atoms],
+    time_limit: float | None = None,
 ) -> Iterator[Outcome]:
     """Label frames on `jobs` processes of this machine, in the order in which they finish.
 
-    When a process dies, all frames that were being computed are suspect; each is computed again
-    with nothing beside it, and fails if the process dies once more.
+    A frame whose process dies is computed again with nothing beside it, since memory may have
+    been short, and fails if the process dies once more. One that takes longer than `time_limit`
+    seconds fails, and its process is ended with the engine that it has started.
     """
     waiting, suspects = deque(frames), deque[str]()
-    while waiting or suspects:
-        with _pool(1 if suspects else min(jobs, len(waiting))) as pool:
-            running: dict[Future[Label | Failure], str] = {}
-            try:
-                while waiting or suspects or running:
-                    alone = bool(suspects)
-                    queue = suspects if alone else waiting
-                    while queue and len(running) < (1 if alone else jobs):
-                        key = queue.popleft()
-                        running[pool.submit(label_frame, config, frames[key])] = key
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        result = future.result()
-                        yield running.pop(future), result
-                    if alone and not suspects:
-                        break  # a pool of full width again
-            except BrokenProcessPool:
-                if alone:
-                    yield (
-                        running.popitem()[1],
-                        Failure("the engine took its process down, twice", "crashed"),
-                    )
+    idle = [_Worker() for _ in range(min(jobs, len(frames)))]
+    running: dict[Future[Label | Failure], _Task] = {}
+    try:
+        while waiting or suspects or running:
+            while idle and (queue := _next_queue(waiting, suspects, running)):
+                task = _Task(queue.popleft(), idle.pop(), alone=queue is suspects)
+                running[task.worker.begin(config, frames[task.key])] = task
+            done, _ = wait(running, None if time_limit is None else 0.2, FIRST_COMPLETED)
+            for future in done:
+                task = running.pop(future)
+                outcome = _outcome(future, task, time_limit)
+                idle.append(task.worker)
+                if outcome is None:
+                    suspects.append(task.key)
                 else:
-                    suspects.extend(running.values())
-            except BaseException:
-                _end_workers()
-                raise
+                    yield task.key, outcome
+            for task in running.values():
+                if time_limit is not None and task.worker.seconds() > time_limit:
+                    task.late = True
+                    task.worker.kill()
+    except BaseException:
+        _end_workers()
+        raise
+    finally:
+        for worker in (*idle, *(task.worker for task in running.values())):
+            worker.close()
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    # spawn: engines with threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker)
+class _Worker:
+    """A process with an engine, in a pool of its own: its death costs no other frame."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        # a killed engine leaves its scratch files: they go with this folder
+        self._scratch = tempfile.TemporaryDirectory(
+            prefix="tpainn-worker-", ignore_cleanup_errors=True
+        )
+        # spawn: engines with threads do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=context, initializer=start_worker, initargs=(self._scratch.name,)
+        )
+        self._began = float("inf")
+        # the process comes up now, beside those of the other workers
+        self._pid = self._pool.submit(os.getpid)
+        self._pid.add_done_callback(lambda _: self._begin_clock())
+
+    def _begin_clock(self) -> None:
+        self._began = time.monotonic()
+
+    def begin(self, config: AnyEngine, atoms: Atoms) -> Future[Label | Failure]:
+        """Label a frame."""
+        if self._pid.done():  # else the clock starts when the process is there
+            self._begin_clock()
+        try:
+            return self._pool.submit(label_frame, config, atoms)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.restart()
+            return self._pool.submit(label_frame, config, atoms)
+
+    def seconds(self) -> float:
+        """How long the process has worked on its frame."""
+        return time.monotonic() - self._began
+
+    def kill(self) -> None:
+        """End the process, and the engine that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid.result(), signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Go on with another process."""
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """End the process, when it is done."""
+        self._pool.shutdown()
+        self._scratch.cleanup()
+
+
+@dataclass
+class _Task:
+    key: str
+    worker: _Worker
+    alone: bool
+    late: bool = False
+
+
+def _next_queue(
+    waiting: deque[str], suspects: deque[str], running: Mapping[Future[Label | Failure], _Task]
+) -> deque[str]:
+    """Where the next frame comes from; empty where what is running must end first."""
+    if any(task.alone for task in running.values()) or (suspects and running):
+        return deque()
+    return suspects or waiting
+
+
+def _outcome(
+    future: Future[Label | Failure], task: _Task, time_limit: float | None
+) -> Label | Failure | None:
+    """What became of a frame; None where it is to be computed once more."""
+    try:
+        result = future.result()
+    except BrokenProcessPool:
+        task.worker.restart()
+        if task.late:
+            return Failure(f"took longer than {time_limit:g} s", "failed")
+        if task.alone:
+            return Failure("the engine took its process down, twice", "crashed")
+        return None
+    if task.late:  # it came just in time, but its process is gone
+        task.worker.restart()
+    return result
 
 
 def _end_workers() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ase import Atoms
 from tqdm import tqdm
 
-from tpainn_calc.errors import DataError, TPaiNNError
+from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from tpainn_calc.modelfile import write_atomically
 from training.labels.campaign import Campaign, to_extxyz
 from training.labels.check import energy_outliers
@@ -76,6 +76,7 @@ def label_campaign(
     executor: Executor | None = None,
     retry_failed: bool = False,
     share: tuple[int, int] | None = None,
+    time_limit: float | None = None,
 ) -> Summary:
     """Label the open frames of a campaign and hand the labels to it.
 
@@ -98,6 +99,8 @@ def label_campaign(
     share : (int, int), optional
         ``(k, n)``: label frames k, k + n, k + 2n, ... only, beside n - 1 others, and leave them in
         ``labels/``; a run without takes them into the campaign.
+    time_limit : float, optional
+        A frame fails after so many seconds, s. Only processes of this machine can be ended so.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def label_campaign(
     Raises
     ------
     ConfigError
-        If the engine is not installed.
+        If the engine is not installed; a time limit beside an executor.
     DataError
         No campaign, labels of unknown frames or of another level, another run at work.
     LabelError
@@ -114,6 +117,11 @@ def label_campaign(
     OSError
         The disk is full.
     """
+    if executor is not None and time_limit is not None:
+        raise ConfigError(
+            "a time limit is for processes of this machine (--jobs): those of Dask or another "
+            "executor cannot be ended"
+        )
     began = time.monotonic()
     campaign = Campaign(directory)
     made = make_engine(engine)
@@ -126,7 +134,7 @@ def label_campaign(
         if executor is not None:
             outcomes = run_on_executor(executor, engine, todo)
         else:
-            outcomes = run_on_processes(jobs, engine, todo)
+            outcomes = run_on_processes(jobs, engine, todo, time_limit)
         try:
             run.consume(outcomes, len(todo), progress)
         except BaseException:

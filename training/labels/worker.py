@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,6 @@ class Failure:
 
 
 _engine: tuple[AnyEngine, Engine] | None = None
-
 
 def label_frame(config: AnyEngine, atoms: Atoms) -> Label | Failure:
     """Label a frame by the engine of this process."""
@@ -73,8 +73,15 @@ def _drop_engine() -> None:
     _engine = None
 
 
-def start_worker() -> None:
-    """Make a process end with its parent, whatever ends that, and with it what it started."""
+def start_worker(scratch: str) -> None:
+    """Make a process end with its parent, whatever ends that, and with it what it started.
+
+    Parameters
+    ----------
+    scratch : str
+        Folder for its temporary files.
+    """
+    tempfile.tempdir = scratch
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _end())

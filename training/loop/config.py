@@ -69,11 +69,14 @@ class LabelStage(Section):
         Processes.
     where : {"here", "elsewhere"}
         ``elsewhere``: the loop waits for ``tpainn-train label`` on another machine.
+    time_limit : float, optional
+        A frame fails after so many seconds.
     """
 
     engine: EngineConfig
     jobs: PositiveInt = 1
     where: Literal["here", "elsewhere"] = "here"
+    time_limit: Positive | None = None
 
 
 class TestStage(Section):
@@ -246,6 +249,6 @@ FREE: dict[str, Any] = {
     "stop": True,
     "classical": {"workers"},
     "pick": {"next"},
-    "label": {"jobs", "where"},
+    "label": {"jobs", "where", "time_limit"},
     "md": {"ranks", "where", "ceiling"},
 }

@@ -96,7 +96,11 @@ def label(config: LoopConfig, campaign: Path, progress: bool) -> tuple[list[Atom
                 "--engine ..., then this command again"
             )
     summary = label_campaign(
-        campaign, config.label.engine, jobs=config.label.jobs, progress=progress
+        campaign,
+        config.label.engine,
+        jobs=config.label.jobs,
+        progress=progress,
+        time_limit=config.label.time_limit,
     )
     if not summary.labels.is_file():
         why = next(iter(summary.reasons.values()), "none was tried")
