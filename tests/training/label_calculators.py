@@ -29,6 +29,21 @@ class SlowEMT(EMT):
         super().calculate(*arguments, **keywords)
 
 
+class LonelyEMT(EMT):
+    """EMT that does not bear another one at work in its process, as the shell of an engine."""
+
+    at_work = 0
+
+    def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        LonelyEMT.at_work += 1
+        time.sleep(0.02)
+        alone = LonelyEMT.at_work == 1
+        LonelyEMT.at_work -= 1
+        if not alone:
+            raise RuntimeError("two frames at once")
+        super().calculate(*arguments, **keywords)
+
+
 class FaultyEMT(EMT):
     """EMT that goes wrong where an oxygen atom is higher than `limit`."""
 

@@ -170,6 +170,26 @@ def test_a_time_limit_needs_processes(campaign, threads):
         run(campaign, engine(), executor=threads, time_limit=3.0)
 
 
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """Address of a Dask scheduler, with one worker of four threads."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra tpainn[dask]")
+    options = {"processes": False, "protocol": "tcp://", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=4, **options) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_workers_of_dask_label(campaign, cluster, capsys):
+    path = campaign.parent / "lonely.yaml"
+    path.write_text("engine: {kind: ase, calculator: label_calculators.LonelyEMT, level: EMT}\n")
+    words = ["label", str(campaign), "--engine", str(path), "--quiet", "--dask", cluster]
+    assert main([*words, "--time-limit", "9"]) == 2
+    assert "for processes of this machine" in capsys.readouterr().err
+    assert main(words) == 0
+    assert f"{N} labelled, 0 failed" in capsys.readouterr().out
+    assert set(states(campaign).values()) == {"done"}
+
+
 def test_an_engine_that_always_breaks_is_given_up(campaign, threads):
     config = engine("label_calculators.FaultyEMT", how="bug", limit=-1e9)
     with pytest.raises(LabelError, match=r"KeyError: 'surprise' \(3 frames in a row\)"):
@@ -313,6 +333,7 @@ def test_one_level_per_campaign(campaign, threads):
         (["--engine", "missing.yaml"], "cannot read missing.yaml"),
         (["--engine", "tblite", "--share", "3/3"], "--share '3/3'"),
         (["--engine", "tblite", "--jobs", "0"], "--jobs 0"),
+        (["--engine", "tblite", "--dask", "here"], "--dask here: no scheduler there"),
         (["--engine", "tblite", "--time-limit", "0"], "--time-limit 0"),
     ],
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from tpainn_calc.errors import ConfigError
 from training.labels.config import load_engine
 from training.labels.work import Summary, label_campaign
+
+_log = logging.getLogger(__name__)
 
 
 def label(arguments: argparse.Namespace) -> Summary:
@@ -34,6 +37,8 @@ def label(arguments: argparse.Namespace) -> Summary:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--dask {arguments.dask}: no scheduler there ({error})") from None
     with client, client.get_executor() as executor:
+        if not client.scheduler_info()["workers"]:
+            _log.warning("--dask %s: no worker there yet; frames wait for one", arguments.dask)
         return label_campaign(arguments.campaign, engine, executor=executor, **options)
 
 

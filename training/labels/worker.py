@@ -38,8 +38,17 @@ class Failure:
 
 _engine: tuple[AnyEngine, Engine] | None = None
 
+#: An engine takes one frame at a time, and a worker of Dask has as many threads as the machine.
+_one_at_a_time = threading.Lock()
+
+
 def label_frame(config: AnyEngine, atoms: Atoms) -> Label | Failure:
     """Label a frame by the engine of this process."""
+    with _one_at_a_time:
+        return _label_frame(config, atoms)
+
+
+def _label_frame(config: AnyEngine, atoms: Atoms) -> Label | Failure:
     try:
         label = _engine_of(config).label(atoms)
     except LabelFailed as error:
@@ -73,15 +82,15 @@ def _drop_engine() -> None:
     _engine = None
 
 
-def start_worker(scratch: str) -> None:
+def start_worker(scratch: str | None = None) -> None:
     """Make a process end with its parent, whatever ends that, and with it what it started.
 
     Parameters
     ----------
-    scratch : str
+    scratch : str, optional
         Folder for its temporary files.
     """
-    tempfile.tempdir = scratch
+    tempfile.tempdir = scratch  # None: the usual one
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _end())
