@@ -17,7 +17,9 @@ from ase.calculators.emt import EMT
 from tpainn_calc.modelfile import load_model
 from training.cli import main
 from training.curve import read_table
-from training.loop.config import StopStage
+from training.loop.config import MDStage, StopStage
+from training.loop.dynamics import Start
+from training.loop.lammps_dynamics import prepare
 
 CLUSTER = """\
 5
@@ -338,6 +340,57 @@ def test_periodic_frames_are_sampled_by_lammps(tmp_path: Path, monkeypatch) -> N
         assert atoms.info["force_deviation"] == pytest.approx(expected, rel=2e-3)
     script = (root / "md" / "run-00" / "in.lammps").read_text()
     assert "pair_coeff      * * ../member-0.pt ../member-1.pt Cu" in script
+
+
+def test_trajectories_from_elsewhere_are_waited_for(tmp_path: Path, capsys) -> None:
+    """The loop stops, LAMMPS runs as the line says, one run breaks; the loop goes on with both."""
+    copper = bulk("Cu", cubic=True) * (2, 2, 2)
+    copper.rattle(0.05, seed=1)
+    ase.io.write(tmp_path / "copper.xyz", copper, format="extxyz")
+    copper.calc = EMT()
+    copper.get_forces()
+    ase.io.write(tmp_path / "test.extxyz", copper, format="extxyz")
+    changes = [
+        ("start.xyz", "copper.xyz"),
+        ("frames: 40", "frames: 12"),
+        ("first: 6", "first: 4"),
+        GIVEN_TEST,
+        ("rounds: 2", "rounds: 1"),
+        ("steps: 60", "steps: 24"),
+        ("ceiling: 50.0", "ceiling: 1.0e+9, where: elsewhere"),
+    ]
+    assert run(tmp_path, *changes) == 3
+    assert "2 trajectories wait" in capsys.readouterr().out
+    md = tmp_path / "run" / "round-00" / "md"
+    lammps = [str(Path(sys.executable).parent / "tpainn-lammps"), "run", "in.lammps"]
+    subprocess.run(lammps, cwd=md / "run-00", check=True, capture_output=True)
+    assert run(tmp_path, *changes) == 3
+    assert f"1 trajectories wait, for 'tpainn-lammps run in.lammps' in each of {md / 'run-01'}" in (
+        capsys.readouterr().out
+    )
+    script = md / "run-01" / "in.lammps"
+    text = script.read_text()
+    script.write_text(text.replace("run             24", "run 12\ntimestep 1.0e3\nrun 12"))
+    assert subprocess.run(lammps, cwd=md / "run-01", capture_output=True).returncode
+    assert run(tmp_path, *changes) == 0
+    record = json.loads((tmp_path / "run" / "round-00" / "md.done.json").read_text())
+    assert record["results"]["ended_early"] == 1
+    assert record["results"]["reasons"][0].startswith("ERROR")
+    assert record["results"]["frames"] >= 4 + 2
+
+
+def test_seeds_are_those_that_lammps_takes(tmp_path: Path) -> None:
+    for seed in (1, 899_000_000, 2**31 - 2):
+        start = Start(bulk("Cu", cubic=True), 300.0, seed)
+        prepare(MDStage(), start, [], tmp_path / str(seed))
+        words = (tmp_path / str(seed) / "in.lammps").read_text().split()
+        (found,) = {int(words[words.index(w) + n]) for w, n in (("create", 2), ("langevin", 4))}
+        assert 1 <= found <= 899_000_000
+
+
+def test_molecules_for_lammps_are_refused_before_anything_is_trained(tmp_path: Path, capsys):
+    refuse(capsys, tmp_path, "periodic in three", ("ceiling: 50.0", "where: elsewhere"))
+    assert not (tmp_path / "run" / "pretrained").exists()
 
 
 def test_killed_at_random_points_it_ends_with_the_same_campaign(tmp_path: Path) -> None:

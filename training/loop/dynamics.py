@@ -70,6 +70,27 @@ def make_starts(frames: Sequence[Atoms], md: MDStage, seed: tuple[int, ...]) -> 
     ]
 
 
+def check_frames(md: MDStage, frames: Sequence[Atoms]) -> None:
+    """Refuse what cannot be sampled as it is asked for.
+
+    Raises
+    ------
+    ConfigError
+        If LAMMPS is needed and not all frames are periodic.
+    """
+    if all(bool(atoms.pbc.all()) for atoms in frames):
+        return
+    if md.engine == "lammps":
+        raise ConfigError(
+            "md.engine lammps: the frames are not periodic in three directions; use engine: ase"
+        )
+    if md.where == "elsewhere" or md.pressure is not None:
+        raise ConfigError(
+            "md: 'pressure' and 'where: elsewhere' need frames that are periodic in three "
+            "directions, for LAMMPS"
+        )
+
+
 def uses_lammps(md: MDStage, frames: Sequence[Atoms]) -> bool:
     """Whether LAMMPS samples these frames."""
     if md.engine == "auto":
@@ -80,18 +101,7 @@ def uses_lammps(md: MDStage, frames: Sequence[Atoms]) -> bool:
 def run_in_ase(
     md: MDStage, starts: Sequence[Start], models: Sequence[Path], device: str, folder: Path
 ) -> list[Trajectory]:
-    """Run trajectories in this process; those that a killed run finished are read.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration asks for what only LAMMPS does.
-    """
-    if md.where == "elsewhere" or md.pressure is not None:
-        raise ConfigError(
-            "md: 'pressure' and 'where: elsewhere' need frames that are periodic in three "
-            "directions, for LAMMPS"
-        )
+    """Run trajectories in this process; those that a killed run finished are read."""
     done = []
     for k, start in enumerate(starts):
         record = folder / f"trajectory-{k:02d}.json"

@@ -14,12 +14,15 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
-from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
+from tpainn_calc.errors import DataError, TPaiNNError
 from tpainn_calc.export import export_model
 from tpainn_calc.modelfile import write_atomically
 from training.loop.config import MDStage
 from training.loop.dynamics import DEVIATION, Start, Trajectory
 from training.loop.waiting import Waiting
+
+#: LAMMPS' random numbers take seeds up to 900,000,000; the number of the rank is added.
+MAX_SEED = 899_000_000
 
 #: Written by LAMMPS when a run is over.
 FINISHED = "finished"
@@ -58,11 +61,16 @@ def run_in_lammps(
     ------
     Waiting
         If they are run elsewhere and not all are there.
+    TPaiNNError
+        If LAMMPS ends before it has written a frame.
     """
     exported = export_committee(models, folder)
     places = [folder / f"run-{k:02d}" for k in range(len(starts))]
     for start, place in zip(starts, places, strict=True):
         prepare(md, start, exported, place)
+    if md.where == "elsewhere":
+        for place in places:
+            note_break(place)
     missing = [place for place in places if not is_finished(place)]
     if missing and md.where == "elsewhere":
         raise Waiting(
@@ -85,17 +93,7 @@ def export_committee(models: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def prepare(md: MDStage, start: Start, models: Sequence[Path], folder: Path) -> None:
-    """Write the input of a trajectory; what is there already stays.
-
-    Raises
-    ------
-    ConfigError
-        If the frame is not periodic in three directions.
-    """
-    if not start.atoms.pbc.all():
-        raise ConfigError(
-            "md.engine lammps: the frames are not periodic in three directions; use engine: ase"
-        )
+    """Write the input of a trajectory; what is there already stays."""
     script = folder / "in.lammps"
     if script.is_file():
         return
@@ -113,10 +111,11 @@ def prepare(md: MDStage, start: Start, models: Sequence[Path], folder: Path) -> 
         specorder=elements,
     )
     temperature, damping = start.temperature, 0.1
+    seed = (start.seed - 1) % MAX_SEED + 1
     if md.pressure is None:
         ensemble = (
             f"fix             move all nve\n"
-            f"fix             bath all langevin {temperature} {temperature} {damping} {start.seed}"
+            f"fix             bath all langevin {temperature} {temperature} {damping} {seed}"
         )
     else:
         ensemble = (
@@ -134,7 +133,7 @@ def prepare(md: MDStage, start: Start, models: Sequence[Path], folder: Path) -> 
         masses=masses,
         timestep_ps=md.timestep / 1000,
         temperature=temperature,
-        seed=start.seed,
+        seed=seed,
         ensemble=ensemble,
         ceiling=md.ceiling,
         steps=md.steps,
@@ -182,6 +181,21 @@ def run(folder: Path, ranks: int) -> None:
         return
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     reason = next((line for line in said if "rror" in line), said[-1] if said else "no output")
+    _break(folder, reason)
+
+
+def note_break(folder: Path) -> None:
+    """Take a run that LAMMPS broke off elsewhere for what it has written."""
+    log = folder / "log.lammps"
+    if is_finished(folder) or not log.is_file():
+        return
+    said = log.read_text(errors="replace").splitlines()
+    reason = next((line for line in said if line.startswith("ERROR")), None)
+    if reason is not None:
+        _break(folder, reason)
+
+
+def _break(folder: Path, reason: str) -> None:
     dump = folder / "dump.lammpstrj"
     if not dump.is_file() or not dump.stat().st_size:
         raise TPaiNNError(f"LAMMPS in {folder}: {reason}")

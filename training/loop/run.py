@@ -19,7 +19,7 @@ from training.labels.campaign import read_extxyz, to_extxyz
 from training.labels.engine import make_engine
 from training.loop.committee import frame_errors, judge, pretrain_member, tune_member
 from training.loop.config import LoopConfig, StopStage
-from training.loop.dynamics import DEVIATION, make_starts, run_in_ase, uses_lammps
+from training.loop.dynamics import DEVIATION, check_frames, make_starts, run_in_ase, uses_lammps
 from training.loop.lammps_dynamics import run_in_lammps
 from training.loop.ledger import Done, Ledger, LoopLock
 from training.loop.picks import label, pick, pick_at_random, round_file, write_labelled
@@ -133,6 +133,7 @@ class Loop:
     def _make_pool(self) -> Done:
         folder = generate(self.classical, self.base, progress=self.progress)
         frames = list(read_frames(folder, self.classical_level)[0])
+        check_frames(self.config.md, frames)  # said now rather than after the training
         for atoms in frames:
             atoms.info = {k: v for k, v in atoms.info.items() if k not in ("source", "index")}
         n_test = self.config.test.frames
@@ -221,6 +222,7 @@ class Loop:
     def _sample(self, number: int) -> Done:
         config, folder = self.config, self.round(number)
         labelled = read_extxyz(folder / "labelled.extxyz")
+        check_frames(config.md, labelled)
         starts = make_starts(labelled, config.md, (config.seed, number))
         models = self._models(number)
         if uses_lammps(config.md, labelled):
