@@ -212,6 +212,13 @@ class TestCP2K:
         check_against_print(label, tmp_path, ["METHOD QUICKSTEP", *lines], kinds)
         assert label.level == "revPBE-D3(0) DZVP-GTH 120/60 Ry (CP2K)"
 
+    @pytest.mark.parametrize("functional", ["BLYP-D3", "PBE-D3"])  # SCAN: minutes
+    def test_functionals_are_known_to_cp2k(self, functional):
+        engine = make(**SMALL, functional=functional)
+        label = engine.label(water(4.5))
+        engine.close()
+        assert label.atoms.get_potential_energy() / Hartree == pytest.approx(-17.2, abs=0.1)
+
     def test_failing_scf_is_tried_again_and_noted(self):
         atoms = Atoms("H2", positions=[[1, 1, 1], [1.1, 1.2, 1.7]], cell=[4, 4, 4], pbc=True)
         engine, short = make(**SMALL), make(**SMALL, max_scf=2)

@@ -8,7 +8,7 @@ from training.labels.config import CP2KConfig
 FUNCTIONALS = {
     "revPBE-D3": ("&PBE\nPARAMETRIZATION REVPBE\n&END PBE", "revPBE"),
     "PBE-D3": ("&PBE\nPARAMETRIZATION ORIG\n&END PBE", "PBE"),
-    "BLYP-D3": ("&BLYP\n&END BLYP", "BLYP"),
+    "BLYP-D3": ("&BECKE88\n&END BECKE88\n&LYP\n&END LYP", "BLYP"),
     "SCAN": ("&MGGA_X_SCAN\n&END MGGA_X_SCAN\n&MGGA_C_SCAN\n&END MGGA_C_SCAN", None),
 }
 
