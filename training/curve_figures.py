@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {"scratch": "#c8442b", "tpainn": "#2a6fbb"}
 LABELS = {"scratch": "scratch", "tpainn": "T-PaiNN"}
@@ -51,6 +55,25 @@ def draw(folder: Path) -> None:
     _draw_convergence(read_table(folder / "metrics.csv"), folder / "convergence.png")
 
 
+def plain_ticks(axis: Axes, sizes: Sequence[int]) -> None:
+    """Label the sizes, and round errors, where logarithmic axes would write powers of ten.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        With both scales logarithmic.
+    sizes : sequence of int
+        Numbers of frames.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+    axis.set_xticks(sizes, [str(n) for n in sizes])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7), numticks=12))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
@@ -69,6 +92,7 @@ def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
         upper.set_xscale("log")
         upper.set_yscale("log")
         upper.set_ylabel(QUANTITIES[quantity])
+        plain_ticks(upper, sorted(set().union(*summary.values())))
         upper.legend(title="mean, smallest, largest")
         both = sorted(set(summary.get("scratch", {})) & set(summary.get("tpainn", {})))
         ratios = [summary["scratch"][n].mean() / summary["tpainn"][n].mean() for n in both]
