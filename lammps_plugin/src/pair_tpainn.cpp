@@ -169,21 +169,35 @@ void PairTPaiNN::average() {
 
 void PairTPaiNN::check_range() {
   static constexpr int MAX_WARNINGS = 10;
-  if (!m_range.violated()) return;
-  const int i = m_range.first(), j = m_range.second();
-  const auto atoms =
-      fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
-                  m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
-  if (m_range.coincident())
-    error->one(FLERR, "{} are on top of each other at step {}", atoms, update->ntimestep);
-  const auto message = fmt::format(
-      "{} are {:.3f} Å apart at step {}, closer than any such pair in the "
-      "training set ({:.3f} Å)",
-      atoms, m_range.distance() / angstrom(), update->ntimestep, m_range.limit() / angstrom());
-  if (m_options.range == tpainn::Range::stop) error->one(FLERR, message);
-  if (++m_range_warnings > MAX_WARNINGS) return;
+  std::string message;
+  if (m_range.violated()) {
+    const int i = m_range.first(), j = m_range.second();
+    const auto atoms =
+        fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
+                    m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
+    if (m_range.coincident())
+      error->one(FLERR, "{} are on top of each other at step {}", atoms, update->ntimestep);
+    message = fmt::format("{} are {:.3f} Å apart at step {}, closer than any such pair in the "
+                          "training set ({:.3f} Å)",
+                          atoms, m_range.distance() / angstrom(), update->ntimestep,
+                          m_range.limit() / angstrom());
+  }
+  if (m_options.range == tpainn::Range::stop) return stop_together(message);
+  if (message.empty() || ++m_range_warnings > MAX_WARNINGS) return;
   error->warning(FLERR,
                  message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
+}
+
+// End on all ranks with the message of the first that has one. What a single rank writes before
+// MPI_Abort can be lost on its way through mpiexec.
+void PairTPaiNN::stop_together(std::string message) {
+  static constexpr int LENGTH = 400;
+  int first, mine = message.empty() ? comm->nprocs : comm->me;
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
+  if (first == comm->nprocs) return;
+  message.resize(LENGTH, '\0');
+  MPI_Bcast(&message[0], LENGTH, MPI_CHAR, first, world);
+  error->all(FLERR, std::string(message.c_str()));
 }
 
 // Forces of every model on every own atom, summed over ranks, and their spread.

@@ -55,6 +55,7 @@ private:
   void rebuild_graph();
   void evaluate();
   void check_range();
+  void stop_together(std::string message);
   void evaluate_model(size_t m);
   void average();
   void add_forces(const tpainn::Sums &sums);
