@@ -10,6 +10,7 @@ __all__ = [
     "BuildError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "ModelFileError",
     "StructureError",
     "TPaiNNError",
@@ -46,6 +47,10 @@ class ConfigError(TPaiNNError):
 
 class DataError(TPaiNNError):
     """A data set or a trajectory is missing, empty, or lacks what was asked of it."""
+
+
+class DivergedError(TPaiNNError):
+    """A training run left the numbers that a computer can hold."""
 
 
 class BuildError(TPaiNNError):

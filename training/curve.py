@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from pydantic import Field
 from tqdm import tqdm
 
-from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.errors import ConfigError, DataError, DivergedError
 from tpainn_calc.modelfile import find_model, load_model, write_atomically
 from training.config import (
     AutotuneConfig,
@@ -119,7 +120,8 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     """Run every point of a learning curve, write the table and draw the figures.
 
     Run it again after an interruption: finished points are not repeated, one that was under way
-    continues from its last checkpoint, and table and figures come out the same.
+    continues from its last checkpoint, and table and figures come out the same. So with more
+    sizes, seeds or learning rates. A rate at which training diverges loses.
 
     Parameters
     ----------
@@ -138,7 +140,7 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     Raises
     ------
     ConfigError
-        If the folder holds a curve of another configuration.
+        If the folder holds a curve of another configuration, or a chosen run diverged.
     """
     from training.curve_figures import draw
 
@@ -191,11 +193,29 @@ def _cell(
         results[point] = _run(config, base, output, data, model, point)
         losses[point.learning_rate] += results[point]["val_loss"] / len(first)
     best = min(losses, key=lambda rate: (losses[rate], rate))
+    _warn_of_edge(c.learning_rates, best, f"{arm}, N = {n_train}")
     for point in [*grid, *(Point(arm, n_train, s, best) for s in others)]:
         result = results.get(point) or _run(config, base, output, data, model, point)
         chosen = point.learning_rate == best
+        if chosen and not math.isfinite(result["val_loss"]):
+            raise ConfigError(
+                f"{point.key} diverged, and no better learning rate was found; put smaller ones "
+                "into curve.learning_rates"
+            )
         test = _test(output / point.key, data) if chosen else {}
         yield {**asdict(point), "chosen": int(chosen), **result, **test}
+
+
+def _warn_of_edge(rates: list[float], best: float, cell: str) -> None:
+    if len(rates) > 1 and best in (min(rates), max(rates)):
+        side = "largest" if best == max(rates) else "smallest"
+        _log.warning(
+            "%s: the best learning rate, %g, is the %s of the grid; widen curve.learning_rates and "
+            "run again, finished runs are kept",
+            cell,
+            best,
+            side,
+        )
 
 
 def _run(
@@ -216,13 +236,19 @@ def _run(
         return fresh_start(run, frames)
 
     began = time.monotonic()
-    trained = train(run, base, folder, subset, start, progress=False)
-    write_model(folder / "model.safetensors", run, subset, trained, {"set": "none"})
-    seconds = {"seconds": round(time.monotonic() - began, 1), "steps": trained.steps}
-    write_atomically(folder / "timing.json", json.dumps(seconds).encode())
-    write_atomically(done, json.dumps(trained.best).encode())
+    try:
+        trained = train(run, base, folder, subset, start, progress=False)
+    except DivergedError as error:  # a rate of the grid that is too large
+        _log.warning("%s: %s", point.key, error)
+        best = {"val_loss": math.inf}
+    else:
+        best = trained.best
+        write_model(folder / "model.safetensors", run, subset, trained, {"set": "none"})
+        seconds = {"seconds": round(time.monotonic() - began, 1), "steps": trained.steps}
+        write_atomically(folder / "timing.json", json.dumps(seconds).encode())
+    write_atomically(done, json.dumps(best).encode())
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return trained.best
+    return best
 
 
 def _test(folder: Path, data: LabelledSet) -> dict[str, float]:
@@ -279,8 +305,8 @@ def _number(text: str) -> Any:
 
 
 def _record(config: CurveConfig, output: Path, model: Path) -> None:
-    # sizes and seeds may grow later: what is there stays valid
-    settings = config.model_dump(mode="json", exclude={"output": True, "curve": {"sizes", "seeds"}})
+    # sizes, seeds and grid may grow later, and files may move: what is there stays valid
+    settings = config.model_dump(mode="json", exclude={"output", "curve"})
     record = {"pretrained_sha256": sha256(model), "config": settings}
     path = output / "curve.json"
     text = json.dumps(record, indent=1)

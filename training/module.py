@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tpainn_calc.errors import DivergedError
 from tpainn_calc.potential import Potential, Prediction, predict
 from training.config import LossSection, OptimizerSection
 from training.dataset import Batch
@@ -89,11 +90,22 @@ class PotentialModule(lightning.LightningModule):
             self._sums[name] = self._sums.get(name, 0.0) + n * mean.detach().double()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the frames of all processes."""
+        """Log the means over the frames of all processes.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is not finite.
+        """
         total = self.trainer.strategy.reduce(torch.stack(list(self._sums.values())), None, "sum")
         assert isinstance(total, Tensor)  # as what went in: for the type checker
         sums = dict(zip(self._sums, total, strict=True))
         n = sums.pop("frames")
+        if not torch.isfinite(sums["val_loss"]):  # here, so that no checkpoint is written of it
+            raise DivergedError(
+                f"training diverged by step {self.trainer.global_step}: the validation loss is not "
+                f"finite; lower optimizer.learning_rate ({self.optimizer.learning_rate:g})"
+            )
         for name, value in sums.items():
             self.log(name, value / n, prog_bar=name != "val_loss")
 

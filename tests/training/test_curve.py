@@ -80,3 +80,37 @@ def test_more_frames_than_there_are_is_said_at_once(config: CurveConfig, data_fi
     section = config.curve.model_copy(update={"sizes": [4, 4000]})
     with pytest.raises(DataError, match="asks for 4000 frames; the training set holds"):
         run_curve(config.model_copy(update={"curve": section}), data_file.parent, progress=False)
+
+
+def test_a_grid_may_grow_and_a_rate_that_diverges_loses(
+    config: CurveConfig, data_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def with_rates(*rates: float) -> CurveConfig:
+        section = config.curve.model_copy(update={"sizes": [4], "learning_rates": list(rates)})
+        return config.model_copy(update={"curve": section})
+
+    base = data_file.parent
+    folder = run_curve(with_rates(1e-3), base, progress=False)
+    first = (folder / "scratch-n4-seed0-lr0.001" / "model.safetensors").stat().st_mtime_ns
+    assert "of the grid" not in caplog.text  # of one rate nothing can be said
+
+    run_curve(with_rates(1e-3, 2e-3, 1e30), base, progress=False)
+    assert (folder / "scratch-n4-seed0-lr0.001" / "model.safetensors").stat().st_mtime_ns == first
+    rows = read_table(folder / "curve.csv")
+    lost = [row for row in rows if row["learning_rate"] == 1e30]
+    assert [(row["arm"], row["val_loss"], row["chosen"]) for row in lost] == [
+        ("scratch", float("inf"), 0),
+        ("tpainn", float("inf"), 0),
+    ]
+    assert sum(row["chosen"] for row in rows) == 4  # arms, seeds
+    assert "scratch-n4-seed0-lr1e+30: training diverged" in caplog.text
+
+    with pytest.raises(ConfigError, match=r"scratch-n4-seed0-lr1e\+30 diverged"):
+        run_curve(with_rates(1e30), base, progress=False)
+
+
+def test_the_edge_of_the_grid_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    curve._warn_of_edge([1e-3, 4e-3, 8e-3], 4e-3, "scratch, N = 10")
+    assert not caplog.text
+    curve._warn_of_edge([1e-3, 4e-3, 8e-3], 8e-3, "scratch, N = 10")
+    assert "scratch, N = 10: the best learning rate, 0.008, is the largest" in caplog.text
