@@ -65,6 +65,7 @@ void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const double start = platform::walltime();
   std::string problem;
+  m_problem.clear();
   try {
     if (neighbor->ago == 0 || m_built != neighbor->lastcall) rebuild_graph();
     evaluate();
@@ -73,7 +74,9 @@ void PairTPaiNN::compute(int eflag, int vflag) {
   } catch (const std::exception &e) {
     problem = std::string("pair_style tpainn: ") + e.what();
   }
+  // of this rank alone: another may be waiting for its ghosts, and cannot be asked
   if (!problem.empty()) error->one(FLERR, problem);
+  stop_together(m_problem);
   m_seconds += platform::walltime() - start;
   m_atom_steps += static_cast<double>(m_edges.n_own());
 }
@@ -169,35 +172,39 @@ void PairTPaiNN::average() {
 
 void PairTPaiNN::check_range() {
   static constexpr int MAX_WARNINGS = 10;
-  std::string message;
-  if (m_range.violated()) {
-    const int i = m_range.first(), j = m_range.second();
-    const auto atoms =
-        fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
-                    m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
-    if (m_range.coincident())
-      error->one(FLERR, "{} are on top of each other at step {}", atoms, update->ntimestep);
-    message = fmt::format("{} are {:.3f} Å apart at step {}, closer than any such pair in the "
-                          "training set ({:.3f} Å)",
-                          atoms, m_range.distance() / angstrom(), update->ntimestep,
-                          m_range.limit() / angstrom());
+  if (!m_range.violated()) return;
+  const int i = m_range.first(), j = m_range.second();
+  const auto atoms =
+      fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
+                  m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
+  if (m_range.coincident()) {
+    m_problem = fmt::format("{} are on top of each other at step {}", atoms, update->ntimestep);
+    return;
   }
-  if (m_options.range == tpainn::Range::stop) return stop_together(message);
-  if (message.empty() || ++m_range_warnings > MAX_WARNINGS) return;
+  const auto message = fmt::format(
+      "{} are {:.3f} Å apart at step {}, closer than any such pair in the "
+      "training set ({:.3f} Å)",
+      atoms, m_range.distance() / angstrom(), update->ntimestep, m_range.limit() / angstrom());
+  if (m_options.range == tpainn::Range::stop) {
+    m_problem = message;
+    return;
+  }
+  if (++m_range_warnings > MAX_WARNINGS) return;
   error->warning(FLERR,
                  message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
 }
 
 // End on all ranks with the message of the first that has one. What a single rank writes before
 // MPI_Abort can be lost on its way through mpiexec.
-void PairTPaiNN::stop_together(std::string message) {
-  static constexpr int LENGTH = 400;
-  int first, mine = message.empty() ? comm->nprocs : comm->me;
+void PairTPaiNN::stop_together(std::string problem) {
+  int first, mine = problem.empty() ? comm->nprocs : comm->me;
   MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
   if (first == comm->nprocs) return;
-  message.resize(LENGTH, '\0');
-  MPI_Bcast(&message[0], LENGTH, MPI_CHAR, first, world);
-  error->all(FLERR, std::string(message.c_str()));
+  int length = static_cast<int>(problem.size());
+  MPI_Bcast(&length, 1, MPI_INT, first, world);
+  problem.resize(length);
+  MPI_Bcast(&problem[0], length, MPI_CHAR, first, world);
+  error->all(FLERR, problem);
 }
 
 // Forces of every model on every own atom, summed over ranks, and their spread.
@@ -246,11 +253,11 @@ void PairTPaiNN::add_forces(const tpainn::Sums &sums) {
       total += sums.forces[3 * node + k];
     }
   }
-  if (!std::isfinite(total))
-    error->one(FLERR,
-               "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
-               "other or the simulation exploded; check the start structure and the time step",
-               update->ntimestep);
+  if (!std::isfinite(total) && m_problem.empty())
+    m_problem = fmt::format(
+        "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
+        "other or the simulation exploded; check the start structure and the time step",
+        update->ntimestep);
 }
 
 // Tensors arrive as xx xy xz yx yy yz zx zy zz. LAMMPS wants xx yy zz xy xz yz, and for centroids

@@ -103,13 +103,7 @@ void PairTPaiNN::load_models(const std::vector<std::string> &files) {
   } catch (const std::exception &e) {
     problem = std::string("pair_style tpainn: ") + e.what();
   }
-  // a file may be missing on one node only: then nobody may go on
-  int failed = !problem.empty(), all_failed, any_failed;
-  MPI_Allreduce(&failed, &all_failed, 1, MPI_INT, MPI_MIN, world);
-  MPI_Allreduce(&failed, &any_failed, 1, MPI_INT, MPI_MAX, world);
-  if (all_failed) error->all(FLERR, problem);
-  if (failed) error->one(FLERR, problem);
-  if (any_failed) MPI_Barrier(world); // error->one() of another rank ends this one
+  stop_together(problem); // a file may be missing on one node only
 }
 
 void PairTPaiNN::map_elements(const std::vector<std::string> &symbols) {
