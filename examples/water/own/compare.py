@@ -24,8 +24,8 @@ import numpy as np
 
 from examples.water.own.pack import DATA, FRAMES
 from tpainn_calc.modelfile import load_model, write_atomically
-from training.config import AutotuneConfig
-from training.curve import read_table, write_table
+from training.config import AutotuneConfig, TuneSection, load_config
+from training.curve import CurveConfig, read_table, write_table
 from training.curve_figures import plain_ticks
 from training.evaluate import evaluate
 from training.fit import train, write_model
@@ -37,7 +37,9 @@ from training.start import tuned_start
 MODEL = DATA / "water-iamoeba.safetensors"
 SIZES = (4, 8, 16, 30, 60)
 SEEDS = (0, 1, 2)
-LEVEL = "revPBE-D3(0) TZV2P-GTH 800/60 Ry (CP2K)"
+RATE = 4.0e-3
+CURVE = load_config(Path(__file__).with_name("curve.yaml"), CurveConfig)
+LEVEL = CURVE.data.level
 COLUMNS = {
     "forces_meV_per_A_mae": "forces, meV/Å",
     "energy_meV_per_atom_mae": "energy, meV/atom",
@@ -72,25 +74,17 @@ def arms_of(frames: Sequence) -> Iterator[Arm]:
 
 
 def config_of(steps: int, seed: int) -> AutotuneConfig:
-    """One run: as in ``curve.yaml``, but validated only when it is over."""
-    return AutotuneConfig.model_validate(
-        {
-            "output": "run",
-            "seed": seed,
-            "data": {"files": [str(FRAMES)], "level": LEVEL},
-            "loss": {"kind": "huber", "delta": 0.02, "energy": 4.0, "forces": 1.0, "stress": 2.0},
-            "optimizer": {
-                "learning_rate": 4.0e-3,
-                "warmup_steps": 100,
-                "schedule": "cosine",
-                "final_fraction": 0.01,
-                "max_steps": steps,
-                "batch_size": 1,
-                "validate_every": steps,
-                "ema_decay": 0.99,
-            },
-            "tune": {"start": str(MODEL)},
-        }
+    """One run: as the T-PaiNN arm of ``curve.yaml``, but validated only when it is over."""
+    optimizer = CURVE.optimizer.model_copy(
+        update={"learning_rate": RATE, "max_steps": steps, "validate_every": steps}
+    )
+    return AutotuneConfig(
+        output="run",
+        seed=seed,
+        data=CURVE.data,
+        loss=CURVE.loss,
+        optimizer=optimizer,
+        tune=TuneSection(start=str(MODEL)),
     )
 
 
