@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,6 +31,14 @@ from tpainn_calc.potential import Potential, predict
 MANIFEST_FILE = "manifest.json"
 # the exported and the eager model differ by rounding alone
 EXPORT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+@contextmanager
+def _torchscript() -> Iterator[None]:
+    """Use TorchScript without torch's announcement, to the user's terminal, of its successor."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".torch.jit.*is deprecated")
+        yield
 
 
 def export_model(
@@ -56,11 +67,11 @@ def export_model(
         If the model cannot be read, or the exported file does not give the eager model's numbers.
     """
     potential, manifest = load_model(model, dtype=dtype, kernel=kernel)
-    scripted = torch.jit.script(potential)
     stored = manifest.model_copy(update={"dtype": str(potential.dtype).removeprefix("torch.")})
     buffer = io.BytesIO()
     extra = {MANIFEST_FILE: stored.model_dump_json()}
-    torch.jit.save(scripted, buffer, _extra_files=extra)
+    with _torchscript():
+        torch.jit.save(torch.jit.script(potential), buffer, _extra_files=extra)
     unchecked = Path(path).with_name(f".{Path(path).name}.unchecked")
     try:
         write_atomically(unchecked, buffer.getvalue())
@@ -83,7 +94,8 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule,
     extra = {MANIFEST_FILE: ""}
     ops.load()  # fused exports call it; plain ones load without
     try:
-        module = torch.jit.load(str(path), _extra_files=extra)
+        with _torchscript():
+            module = torch.jit.load(str(path), _extra_files=extra)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelFileError(f"{path} is not a readable exported model ({reason})") from None

@@ -109,7 +109,8 @@ def test_two_processes_give_what_one_gives(folder: Path) -> None:
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(folder / "two" / "springs.safetensors")]
+    # the last line: before it, Gloo of torch 2.9 tells about its connections
+    assert done.stdout.splitlines()[-1] == str(folder / "two" / "springs.safetensors")
     assert done.stderr.count("reference energies (eV)") == 1
     assert_same_run(1e-9)
 
