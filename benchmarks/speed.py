@@ -5,11 +5,9 @@ the table); ``--peers schnetpack mace`` adds other codes, each in an environment
 is made from the package index.
 
 Every entry computes energy and forces (float32 network) of the same boxes from a neighbour list
-that is already there. ``inductor`` is the plain path, traced together with its gradient and
-compiled by TorchInductor: what an AOTInductor export would run. The row ``ase`` is a call of the
-calculator after every atom has moved a little, list handling included; ``lammps`` is a whole MD
-step; ``train-plain`` and ``train-fused`` are optimiser steps on energy and forces. Weights are
-random; time does not depend on them.
+that is already there. The row ``ase`` is a call of the calculator after every atom has moved a
+little, list handling included; ``lammps`` is a whole MD step; ``train-plain`` and ``train-fused``
+are optimiser steps on energy and forces. Weights are random; time does not depend on them.
 
 ``--device cuda`` measures the same on a GPU (``speed-cuda.csv``), beside ``graph``: the fused path
 as a recorded CUDA graph, positions in and forces out, as the calculator runs it.
@@ -34,7 +32,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
 DEFAULT_SIDES = (4, 6, 8, 10, 16)
-OURS = ("plain", "inductor", "fused", "graph", "ase", "lammps", "train-plain", "train-fused")
+OURS = ("plain", "fused", "graph", "ase", "lammps", "train-plain", "train-fused")
 # a training batch of water; more atoms need the memory, and tell nothing new
 LARGEST_TRAINING = {"cpu": 648, "cuda": 3000}
 _SCHNETPACK_NEEDS = (
@@ -176,8 +174,6 @@ def _force_call(code: str, model: Path, atoms, device: str) -> Callable[[], obje
     kernel: Kernel = "fused" if code in ("fused", "graph") else "plain"
     loaded, _ = load_model(model, kernel=kernel, device=device)
     graph = Graph.from_atoms(atoms, loaded.elements, loaded.cutoff).to(device)
-    if code == "inductor":
-        return _compiled(loaded, graph)
     if code == "graph":
         step = StepOnGPU(loaded)
         pairs = NeighborList(loaded.cutoff, skin=1.0)
@@ -201,31 +197,6 @@ def _synchronized(call: Callable[[], object]) -> Callable[[], None]:
         torch.cuda.synchronize()
 
     return synchronized
-
-
-def _compiled(potential, graph) -> Callable[[], object]:  # type: ignore[no-untyped-def]
-    import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    potential.requires_grad_(False)
-
-    def energy_and_forces(species, centre, neighbour, edge_vec):  # type: ignore[no-untyped-def]
-        edge_vec = edge_vec.detach().requires_grad_(True)
-        energies = potential(species, centre, neighbour, edge_vec)
-        (gradient,) = torch.autograd.grad(energies.sum(), edge_vec)
-        zero = gradient.new_zeros(len(species), 3)
-        forces = zero.index_add(0, centre, gradient).index_add(0, neighbour, -gradient)
-        return energies.detach(), forces
-
-    arguments = (graph.species, graph.centre, graph.neighbour, graph.edge_vec)
-    traced = make_fx(energy_and_forces, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
-        *arguments
-    )
-    compiled = torch.compile(traced, dynamic=True)
-    torch.testing.assert_close(
-        compiled(*arguments)[1], energy_and_forces(*arguments)[1], rtol=1e-4, atol=1e-6
-    )
-    return lambda: compiled(*arguments)
 
 
 def _moved(atoms):  # type: ignore[no-untyped-def]  # ase.Atoms; ase is slow to import
