@@ -65,7 +65,6 @@ void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const double start = platform::walltime();
   std::string problem;
-  m_problem.clear();
   try {
     if (neighbor->ago == 0 || m_built != neighbor->lastcall) rebuild_graph();
     evaluate();
@@ -76,7 +75,6 @@ void PairTPaiNN::compute(int eflag, int vflag) {
   }
   // of this rank alone: another may be waiting for its ghosts, and cannot be asked
   if (!problem.empty()) error->one(FLERR, problem);
-  stop_together(m_problem);
   m_seconds += platform::walltime() - start;
   m_atom_steps += static_cast<double>(m_edges.n_own());
 }
@@ -123,16 +121,23 @@ void PairTPaiNN::rebuild_graph() {
 }
 
 void PairTPaiNN::evaluate() {
+  std::string problem;
   // with a GPU, the edges are made there; the processor looks at them for the range only
   if (!m_on_gpu || neighbor->ago == 0 || eflag_global) {
     m_edges.update(atom->x, atom->type, angstrom(), cutoff(), m_range);
-    check_range();
+    problem = check_range();
   }
   m_sums.resize(m_models.size());
   for (size_t m = 0; m < m_models.size(); ++m) evaluate_model(m);
   const bool committee = m_models.size() > 1;
   if (committee) average();
-  add_forces(committee ? m_mean : m_sums[0]);
+  const bool finite = add_forces(committee ? m_mean : m_sums[0]);
+  if (!finite && problem.empty())
+    problem = fmt::format(
+        "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
+        "other or the simulation exploded; check the start structure and the time step",
+        update->ntimestep);
+  stop_together(problem); // before anything is written
   tally(committee ? m_mean : m_sums[0]);
   const bool write = m_deviation_file && update->ntimestep % m_options.deviation_every == 0;
   if (committee && (write || m_deviation_flag)) compute_deviation(write);
@@ -170,28 +175,25 @@ void PairTPaiNN::average() {
   }
 }
 
-void PairTPaiNN::check_range() {
+// What is to end the run, if anything; less than that is warned of here.
+std::string PairTPaiNN::check_range() {
   static constexpr int MAX_WARNINGS = 10;
-  if (!m_range.violated()) return;
+  if (!m_range.violated()) return "";
   const int i = m_range.first(), j = m_range.second();
   const auto atoms =
       fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
                   m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
-  if (m_range.coincident()) {
-    m_problem = fmt::format("{} are on top of each other at step {}", atoms, update->ntimestep);
-    return;
-  }
+  if (m_range.coincident())
+    return fmt::format("{} are on top of each other at step {}", atoms, update->ntimestep);
   const auto message = fmt::format(
       "{} are {:.3f} Å apart at step {}, closer than any such pair in the "
       "training set ({:.3f} Å)",
       atoms, m_range.distance() / angstrom(), update->ntimestep, m_range.limit() / angstrom());
-  if (m_options.range == tpainn::Range::stop) {
-    m_problem = message;
-    return;
-  }
-  if (++m_range_warnings > MAX_WARNINGS) return;
-  error->warning(FLERR,
-                 message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
+  if (m_options.range == tpainn::Range::stop) return message;
+  if (++m_range_warnings <= MAX_WARNINGS)
+    error->warning(FLERR,
+                   message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
+  return "";
 }
 
 // End on all ranks with the message of the first that has one. What a single rank writes before
@@ -243,7 +245,8 @@ void *PairTPaiNN::extract_peratom(const char *name, int &ncol) {
   return m_atom_deviation.data();
 }
 
-void PairTPaiNN::add_forces(const tpainn::Sums &sums) {
+// Are they all finite?
+bool PairTPaiNN::add_forces(const tpainn::Sums &sums) {
   const double unit = ev() / angstrom();
   double total = 0;
   for (int64_t node = 0; node < m_edges.n_node(); ++node) {
@@ -253,11 +256,7 @@ void PairTPaiNN::add_forces(const tpainn::Sums &sums) {
       total += sums.forces[3 * node + k];
     }
   }
-  if (!std::isfinite(total) && m_problem.empty())
-    m_problem = fmt::format(
-        "pair_style tpainn: forces are not finite at step {}: atoms are on top of each "
-        "other or the simulation exploded; check the start structure and the time step",
-        update->ntimestep);
+  return std::isfinite(total);
 }
 
 // Tensors arrive as xx xy xz yx yy yz zx zy zz. LAMMPS wants xx yy zz xy xz yz, and for centroids

@@ -54,11 +54,11 @@ private:
 
   void rebuild_graph();
   void evaluate();
-  void check_range();
+  std::string check_range();
   void stop_together(std::string problem);
   void evaluate_model(size_t m);
   void average();
-  void add_forces(const tpainn::Sums &sums);
+  bool add_forces(const tpainn::Sums &sums);
   void tally(const tpainn::Sums &sums);
   void compute_deviation(bool write);
 
@@ -77,7 +77,6 @@ private:
   tpainn::GhostComm m_ghosts;
   tpainn::RangeGuard m_range;
   int m_range_warnings = 0;
-  std::string m_problem; // why this step is the last one
   bigint m_built = -1; // timestep of the neighbour list that m_edges was built from
   std::vector<std::vector<int64_t>> m_species; // per model, per node
   std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")

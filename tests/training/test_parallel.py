@@ -109,8 +109,9 @@ def test_two_processes_give_what_one_gives(folder: Path) -> None:
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
-    # the last line: before it, Gloo of torch 2.9 tells about its connections
-    assert done.stdout.splitlines()[-1] == str(folder / "two" / "springs.safetensors")
+    # Gloo of torch 2.9 tells about its connections there
+    ours = [line for line in done.stdout.splitlines() if "connected peer ranks" not in line]
+    assert ours == [str(folder / "two" / "springs.safetensors")]
     assert done.stderr.count("reference energies (eV)") == 1
     assert_same_run(1e-9)
 
