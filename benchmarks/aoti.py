@@ -20,10 +20,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.machine import machine
+from benchmarks.timing import in_turn
 from benchmarks.water import water_box
 from tpainn_calc import Hyperparameters, Potential, ops
 from tpainn_calc.export import export_model, load_exported
@@ -40,9 +41,9 @@ Result = tuple[Tensor, Tensor]
 class EnergyAndForces(torch.nn.Module):
     """Per-atom energies and forces as functions of a graph, with nothing left to differentiate."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Potential | torch.jit.ScriptModule) -> None:
         super().__init__()
-        self.potential = potential.requires_grad_(False)
+        self.potential = potential
 
     def forward(self, species: Tensor, edge_vec: Tensor, *index: Tensor) -> Result:
         """Energies (atoms,) and forces (atoms, 3); `index` as in ``Edges.compressed``."""
@@ -88,21 +89,6 @@ def compile_package(potential: Potential, example: tuple[Tensor, ...], path: Pat
     torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
 
 
-def in_turn(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median ms of every call, called in turn so that the machine's load hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(3):
-        for call in calls.values():
-            call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["fused"]) < 5:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: 1000 * float(np.median(values)) for name, values in times.items()}
-
-
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser("benchmarks.aoti", description=__doc__)
@@ -127,7 +113,9 @@ def main() -> int:
         torch.manual_seed(0)
         save_model(model, Potential(Hyperparameters(("O", "H"), n_features=FEATURES)))
         potentials: dict[Kernel, Potential] = {
-            kernel: load_model(model, kernel=kernel, device=arguments.device)[0]
+            kernel: load_model(model, kernel=kernel, device=arguments.device)[0].requires_grad_(
+                False
+            )
             for kernel in ("plain", "fused")
         }
         export_model(model, Path(folder) / "model.pt", kernel="fused")
@@ -144,6 +132,7 @@ def main() -> int:
         ]
     table = RESULTS / "aoti.csv"
     with table.open("w", newline="") as handle:
+        handle.write(f"# {machine()}\n")
         writer = csv.DictWriter(handle, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -156,18 +145,6 @@ def _inputs(potential: Potential, graph: Graph) -> tuple[Tensor, ...]:
     return graph.species, edge_vec, *(edges.compressed or (graph.centre, graph.neighbour))
 
 
-def _scripted(
-    exported: torch.jit.ScriptModule, edges: object, inputs: tuple[Tensor, ...]
-) -> Result:
-    """What the pair style does between two rebuilds of its list."""
-    species, edge_vec = inputs[:2]
-    edge_vec = edge_vec.detach().requires_grad_(True)
-    moved = exported.move(edges, edge_vec)
-    energies = exported.energies(species, moved)
-    (gradient,) = torch.autograd.grad(energies.sum(), edge_vec)
-    return energies.detach(), forces_on_atoms(gradient, moved, species.size(0))
-
-
 def _compare(
     exported: torch.jit.ScriptModule,
     potentials: dict[Kernel, Potential],
@@ -178,14 +155,7 @@ def _compare(
     inputs = {kernel: _inputs(potential, graph) for kernel, potential in potentials.items()}
     eager = {kernel: EnergyAndForces(potential) for kernel, potential in potentials.items()}
     calls: dict[str, Callable[[], object]] = {"fused": partial(eager["fused"], *inputs["fused"])}
-    calls["torchscript"] = partial(
-        _scripted,
-        exported,
-        exported.connect(
-            graph.centre, graph.neighbour, graph.edge_vec, graph.n_atoms, graph.n_atoms
-        ),
-        inputs["fused"],
-    )
+    calls["torchscript"] = partial(EnergyAndForces(exported), *inputs["fused"])
     for kernel, package in packages.items():
         energies, forces = package(*inputs[kernel])
         expected = eager[kernel](*inputs[kernel])

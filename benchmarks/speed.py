@@ -19,7 +19,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -28,6 +27,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from benchmarks.machine import machine
 
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
@@ -303,7 +304,7 @@ def _environment(peer: str) -> str | None:
 def _write(rows: list[Row], folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.csv").open("w", newline="") as handle:
-        handle.write(f"# {_machine()}\n")
+        handle.write(f"# {machine()}\n")
         writer = csv.DictWriter(handle, [*Row.__dataclass_fields__, "atoms_steps_per_s"])
         writer.writeheader()
         for row in rows:
@@ -323,20 +324,6 @@ def _print_ratios(fused: Row, rows: list[Row]) -> None:
         and not other.code.startswith("train-")
     ]
     print(f"{fused.n_atoms} atoms, {fused.threads} thread(s): {', '.join(peers)}")
-
-
-def _machine() -> str:
-    import torch
-
-    name = platform.processor() or platform.machine()
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        name = re.findall(r"model name\s*:\s*(.*)", text)[0]
-    except (OSError, IndexError):
-        pass
-    if torch.cuda.is_available():
-        name += f", {torch.cuda.get_device_name()}"
-    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}"
 
 
 def _plot(rows: list[Row], path: Path) -> None:

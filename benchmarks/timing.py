@@ -25,3 +25,18 @@ def median_ms(call: Callable[[], object], seconds: float = 5.0, warm_up: int = 3
         call()
         times.append(time.perf_counter() - start)
     return 1000 * median(times)
+
+
+def in_turn(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+    """Median ms of every call, called in turn so that the machine's load hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(3):
+        for call in calls.values():
+            call()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or min(map(len, times.values())) < 5:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: 1000 * median(values) for name, values in times.items()}
