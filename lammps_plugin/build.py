@@ -8,8 +8,8 @@ from importlib import util
 from pathlib import Path
 
 from lammps_plugin.locate import SOURCES, mpi_header_folder, package_version
+from tpainn_calc.base.errors import BuildError
 from tpainn_calc.compiler import Library, compile_library
-from tpainn_calc.errors import BuildError
 from tpainn_calc.ops import ops_library
 
 # LAMMPS loads every file of this ending in its plugin folders

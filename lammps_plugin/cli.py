@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.errors import run_cli
+from tpainn_calc.base.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.function is not _run:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    return run_cli(lambda: options.function(options))
+    return run_command(lambda: options.function(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,8 +16,8 @@ import torch
 from ase.build import molecule
 
 from lammps_plugin import build, locate, parity, run
+from tpainn_calc.base.errors import BuildError, TPaiNNError
 from tpainn_calc.compiler import cache_root, find_compiler
-from tpainn_calc.errors import BuildError, TPaiNNError
 from tpainn_calc.modelfile import save_model, shipped_models
 from tpainn_calc.ops import ops_library
 from tpainn_calc.potential import Hyperparameters, Potential

@@ -15,7 +15,7 @@ from ase.io import read
 
 from lammps_plugin.single_point import Setup, single_point
 from tpainn_calc import ops
-from tpainn_calc.errors import StructureError, TPaiNNError
+from tpainn_calc.base.errors import StructureError, TPaiNNError
 from tpainn_calc.export import MANIFEST_FILE, export_model, load_exported
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, load_model

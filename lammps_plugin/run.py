@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lammps_plugin.build import lammps_folder
 from lammps_plugin.locate import find_plugin, mpi_library
-from tpainn_calc.errors import BuildError, TPaiNNError
+from tpainn_calc.base.errors import BuildError, TPaiNNError
 
 
 def lammps_command(arguments: Sequence[str], ranks: int = 1) -> list[str]:

@@ -19,8 +19,9 @@ import torch
 from lammps_plugin.build import plugin_library
 from lammps_plugin.run import lammps_command, lammps_environment
 from tpainn_calc import ops
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import TPaiNNError
 from tpainn_calc.compiler import Library, compile_library, find_compiler
-from tpainn_calc.errors import TPaiNNError, run_cli
 from tpainn_calc.export import export_model
 from tpainn_calc.modelfile import save_model
 from tpainn_calc.potential import Hyperparameters, Potential
@@ -134,4 +135,4 @@ def _model(folder: Path, seed: int) -> Path:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(run_cli(main))
+    sys.exit(run_command(main))

@@ -15,7 +15,7 @@ from ase.calculators.lammps import Prism
 from ase.data import atomic_masses, atomic_numbers
 
 from lammps_plugin.run import lammps_command, lammps_environment
-from tpainn_calc.errors import StructureError, TPaiNNError
+from tpainn_calc.base.errors import StructureError, TPaiNNError
 
 # LAMMPS' units: (one eV, one bar or atm in energy per Å^3). Its own constants, see its update.cpp.
 _METAL_BOLTZ = 8.617343e-5

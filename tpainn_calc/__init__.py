@@ -1,10 +1,17 @@
 """T-PaiNN: an interatomic potential with DFT quality, for ASE and LAMMPS."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tpainn_calc._version import __version__
-from tpainn_calc.calculator import TPaiNNCalculator
-from tpainn_calc.errors import TPaiNNError
-from tpainn_calc.modelfile import load_model, read_manifest, save_model, shipped_models
-from tpainn_calc.potential import Hyperparameters, Potential, predict
+
+if TYPE_CHECKING:
+    from tpainn_calc.base.errors import TPaiNNError
+    from tpainn_calc.calculator import TPaiNNCalculator
+    from tpainn_calc.modelfile import load_model, read_manifest, save_model, shipped_models
+    from tpainn_calc.potential import Hyperparameters, Potential, predict
 
 __all__ = [
     "Hyperparameters",
@@ -18,3 +25,29 @@ __all__ = [
     "save_model",
     "shipped_models",
 ]
+
+# where each public name lives: torch is loaded with the first name that needs it, since the
+# ground floor, on which all packages stand, is inside this one
+_HOME = {
+    "Hyperparameters": "potential",
+    "Potential": "potential",
+    "TPaiNNCalculator": "calculator",
+    "TPaiNNError": "base.errors",
+    "load_model": "modelfile",
+    "predict": "potential",
+    "read_manifest": "modelfile",
+    "save_model": "modelfile",
+    "shipped_models": "modelfile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

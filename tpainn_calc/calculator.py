@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from tpainn_calc import ops
-from tpainn_calc.errors import ConfigError, ModelFileError, StructureError, did_you_mean
+from tpainn_calc.base.errors import ConfigError, ModelFileError, StructureError, did_you_mean
 from tpainn_calc.graph import Graph, species_of
 from tpainn_calc.modelfile import Kernel, Manifest, load_model
 from tpainn_calc.neighbors import NeighborList, refuse_coincident

@@ -11,14 +11,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.errors import StructureError, run_cli
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import StructureError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``tpainn``."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    return run_cli(lambda: arguments.run(arguments))
+    return run_command(lambda: arguments.run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

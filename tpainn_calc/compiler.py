@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from tpainn_calc.errors import BuildError
+from tpainn_calc.base.errors import BuildError
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,10 @@ from pathlib import Path
 import torch
 
 from tpainn_calc import ops
-from tpainn_calc.errors import ModelFileError
+from tpainn_calc.base.errors import ModelFileError
+from tpainn_calc.base.files import write_atomically
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import (
-    Kernel,
-    Manifest,
-    load_model,
-    parse_manifest,
-    write_atomically,
-)
+from tpainn_calc.modelfile import Kernel, Manifest, load_model, parse_manifest
 from tpainn_calc.potential import Potential, predict
 
 MANIFEST_FILE = "manifest.json"

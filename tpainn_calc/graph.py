@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from tpainn_calc.errors import StructureError, did_you_mean
+from tpainn_calc.base.errors import StructureError, did_you_mean
 from tpainn_calc.neighbors import neighbors
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,8 @@ from safetensors.torch import save
 
 from tpainn_calc import ops
 from tpainn_calc._version import __version__
-from tpainn_calc.errors import ModelFileError, StructureError, did_you_mean
+from tpainn_calc.base.errors import ModelFileError, StructureError, did_you_mean
+from tpainn_calc.base.files import write_atomically
 from tpainn_calc.graph import Graph
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 
@@ -313,22 +313,6 @@ def choose_kernel(kernel: Kernel, device: torch.device | str) -> bool:
             "'auto'"
         )
     return available
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def parse_manifest(header: str, path: str | os.PathLike[str]) -> Manifest:

@@ -13,7 +13,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from tpainn_calc.errors import ModelFileError
+from tpainn_calc.base.errors import ModelFileError
 from tpainn_calc.potential import Hyperparameters, Potential
 
 # what precedes the names in the state of a whole model and of its training task

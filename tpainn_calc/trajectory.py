@@ -20,7 +20,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ConfigError, DataError, did_you_mean
+from tpainn_calc.base.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     import ase

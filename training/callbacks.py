@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.files import write_atomically
 from training.dataset import StreamSampler
 
 

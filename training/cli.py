@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.errors import run_cli
-from training.config import load_config
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.schema import load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``tpainn-train``."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return run_cli(lambda: arguments.run(arguments))
+    return run_command(lambda: arguments.run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,7 +130,7 @@ def _label(arguments: argparse.Namespace) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from tpainn_calc.errors import DataError
+    from tpainn_calc.base.errors import DataError
     from training.config import RunConfig
     from training.labelled import read_labelled_set
 

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tpainn_calc.errors import ConfigError, did_you_mean
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A mapping in the file: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section
 
 
 class DataSection(Section):
@@ -248,74 +238,6 @@ class AutotuneConfig(FitConfig):
 
     model: TunedModelSection = TunedModelSection()
     tune: TuneSection = TuneSection()
-
-
-Schema = TypeVar("Schema", bound=Section)
-
-
-def load_config(path: str | os.PathLike[str], schema: type[Schema], extra: bool = False) -> Schema:
-    """Read a YAML file and check it.
-
-    Parameters
-    ----------
-    path : path
-    schema : type
-        The section class that the whole file must fit.
-    extra : bool
-        Let the file hold more sections than `schema` has.
-
-    Raises
-    ------
-    ConfigError
-        Missing or unreadable file, unknown key (with the nearest known one), wrong type or value.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping, such as 'output: runs/water'")
-    if extra:
-        content = {key: value for key, value in content.items() if key in schema.model_fields}
-    try:
-        return schema(**content)
-    except ValidationError as error:
-        problems = [_describe(problem, schema) for problem in error.errors()]
-        raise ConfigError(f"{path}: {'; '.join(problems)}") from None
-
-
-def _describe(problem: Any, schema: type[BaseModel]) -> str:
-    where = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        *parents, key = problem["loc"]
-        known = list(_section(schema, parents).model_fields)
-        return f"unknown key {where!r}{did_you_mean(str(key), known) or f'; known: {known}'}"
-    if problem["type"] == "missing":
-        return f"missing key {where!r}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{where}: {problem['msg']} (got {problem['input']!r})"
-
-
-def _section(schema: type[BaseModel], parents: list[Any]) -> type[BaseModel]:
-    candidates: list[type[BaseModel]] = []
-    for name in parents:
-        if name in schema.model_fields:
-            annotation = schema.model_fields[name].annotation
-            candidates = [t for t in (annotation, *get_args(annotation)) if _is_section(t)]
-            if len(candidates) == 1:
-                schema = candidates[0]
-        else:  # the tag of one of several sections
-            for candidate in candidates:
-                if name in get_args(candidate.model_fields["kind"].annotation):
-                    schema = candidate
-    return schema
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def expand_path(name: str, base: Path) -> Path:

@@ -7,8 +7,6 @@ The test set is looked at once, for the chosen learning rate.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import math
@@ -22,16 +20,18 @@ from typing import Any, Literal
 from pydantic import Field
 from tqdm import tqdm
 
-from tpainn_calc.errors import ConfigError, DataError, DivergedError
-from tpainn_calc.modelfile import find_model, load_model, write_atomically
+from tpainn_calc.base.errors import ConfigError, DataError, DivergedError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import checksum
+from tpainn_calc.base.schema import Positive, Section
+from tpainn_calc.base.tables import read_table, write_table
+from tpainn_calc.modelfile import find_model, load_model
 from training.config import (
     AutotuneConfig,
     LossSection,
     ModelSection,
     OptimizerSection,
-    Positive,
     RunConfig,
-    Section,
     TrainingConfig,
     TunedModelSection,
     TuneSection,
@@ -39,7 +39,6 @@ from training.config import (
 )
 from training.evaluate import evaluate
 from training.fit import train, write_model
-from training.frames import sha256
 from training.labelled import LabelledSet, read_data
 from training.start import SHAPE, Start, fresh_start, tuned_start
 
@@ -270,44 +269,10 @@ def _histories(output: Path, rows: list[dict[str, Any]]) -> Iterator[dict[str, A
                 yield {**line, **asdict(point)}  # the rate is that of the grid
 
 
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a CSV file; columns are the union of the rows' keys, in the order of appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_atomically(path, text.getvalue().encode())
-
-
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Read a CSV file; numbers become numbers, empty fields are left out.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    """
-    if not path.is_file():
-        raise DataError(f"no table {path}")
-    with path.open(newline="") as handle:
-        return [
-            {k: _number(v) for k, v in line.items() if v != ""} for line in csv.DictReader(handle)
-        ]
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _record(config: CurveConfig, output: Path, model: Path) -> None:
     # sizes, seeds and grid may grow later, and files may move: what is there stays valid
     settings = config.model_dump(mode="json", exclude={"output", "curve"})
-    record = {"pretrained_sha256": sha256(model), "config": settings}
+    record = {"pretrained_sha256": checksum(model), "config": settings}
     path = output / "curve.json"
     text = json.dumps(record, indent=1)
     if path.is_file() and path.read_text() != text:

@@ -48,7 +48,7 @@ def draw(folder: Path) -> None:
     folder : Path
         Holds ``curve.csv`` and ``metrics.csv``.
     """
-    from training.curve import read_table
+    from tpainn_calc.base.tables import read_table
 
     rows = read_table(folder / "curve.csv")
     _draw_curve(rows, folder / "curve.png")

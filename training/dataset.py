@@ -12,8 +12,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tpainn_calc.base.frames import results_of
 from tpainn_calc.graph import Graph
-from training.frames import labels
 
 TENSOR_BYTES = 1024
 """What a small tensor takes beside its numbers, roughly."""
@@ -140,7 +140,7 @@ class FrameDataset(Dataset[Batch]):
 
     def _make(self, atoms: Atoms) -> Batch:
         graph = Graph.from_atoms(atoms, self.elements, self.cutoff)
-        found = labels(atoms)
+        found = results_of(atoms)
         energy = float(found["energy"])
         if self.shift is not None:
             energy += float(self.shift[graph.species.numpy()].sum())

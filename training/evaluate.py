@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.files import write_atomically
 from tpainn_calc.potential import Potential, predict
 from training.dataset import FrameDataset
 

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import (
 )
 from torch.utils.data import ConcatDataset, DataLoader
 
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.modelfile import save_model
 from tpainn_calc.potential import Potential
 from training.callbacks import AtomicCheckpointIO, MetricsFile, RoundOfStep, quiet_lightning

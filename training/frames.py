@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.frames import open_frames, results_of
 from training.qm9 import QM9Frames
-from training.store import SUFFIX, FrameStore
 
 
 class Frames(Sequence[Atoms]):
@@ -118,11 +114,11 @@ def read_frames(
     """
     needed = ("energy", "forces") if forces else ("energy",)
     kept, rejected = [], []
-    frames = _open(path)
+    frames = QM9Frames(path) if path.suffix == ".npz" else open_frames(path)
     for index, atoms in enumerate(frames):
         where = f"{path.name}, frame {index}"
         for label in needed:
-            if label not in labels(atoms):
+            if label not in results_of(atoms):
                 raise DataError(f"{where}: no {label}; label every frame before training")
         own_level = str(atoms.info.get("level", level))
         if own_level != level:
@@ -142,7 +138,7 @@ def read_frames(
 
 
 def _problem(atoms: Atoms, max_force: float | None, min_distance: float | None) -> str | None:
-    found = labels(atoms)
+    found = results_of(atoms)
     if not all(np.isfinite(x).all() for x in (atoms.positions, *found.values())):
         return "positions, energy, forces or stress are not finite"
     if max_force is not None and "forces" in found:
@@ -154,52 +150,3 @@ def _problem(atoms: Atoms, max_force: float | None, min_distance: float | None) 
         if len(short):
             return f"atoms {short.min():.3f} Å apart (min_distance {min_distance})"
     return None
-
-
-def _open(path: Path) -> Sequence[Atoms]:
-    if path.is_dir():
-        if any(path.glob(f"*{SUFFIX}")):
-            return FrameStore(path)
-        shards = sorted(p for p in path.glob("*.extxyz") if p.stat().st_size)
-        if shards:
-            return [atoms for shard in shards for atoms in _parse(shard)]
-        raise DataError(f"{path} holds no frames (*{SUFFIX} or *.extxyz)")
-    if path.suffix == ".npz":
-        return QM9Frames(path)
-    return _parse(path)
-
-
-def _parse(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise DataError(f"no data file {path}")
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt") as handle:
-            text = handle.read()
-        # ASE reads a string several times faster than a compressed file
-        frames = ase.io.read(io.StringIO(text), ":", format="extxyz") if text.strip() else []
-    except Exception as error:  # ASE raises what its parser happens to meet
-        raise DataError(f"{path} is not readable extended XYZ: {error}") from None
-    if not frames:
-        raise DataError(f"{path} holds no frames")
-    return list(frames)
-
-
-def labels(atoms: Atoms) -> dict[str, Any]:
-    """Energy (eV), forces (eV/Å) and stress (eV/Å³) of a frame, as far as it carries them.
-
-    They are taken as they were read: ASE's getters compare every frame with a copy of itself
-    first, and set the forces on atoms with constraints to zero.
-    """
-    results = atoms.calc.results if atoms.calc is not None else {}
-    return {k: results[k] for k in ("energy", "forces", "stress") if results.get(k) is not None}
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, or of the files of a store."""
-    if path.is_dir():
-        shards = sorted([*path.glob(f"*{SUFFIX}"), *path.glob("*.extxyz")])
-        lines = "".join(f"{sha256(shard)} {shard.name}\n" for shard in shards)
-        return hashlib.sha256(lines.encode()).hexdigest()
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tpainn_calc.errors import ConfigError, DataError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import checksum
 from training.config import DataSection, RunConfig, expand_path
-from training.frames import Frames, read_frames, sha256
+from training.frames import Frames, read_frames
 from training.split import Split, split_blocks, split_groups
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
         kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces)
         parts.append(kept)
         rejected += left_out
-        files[path.name] = sha256(path)
+        files[path.name] = checksum(path)
     frames = parts[0]
     for part in parts[1:]:
         frames = frames + part

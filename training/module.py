@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tpainn_calc.errors import DivergedError
+from tpainn_calc.base.errors import DivergedError
 from tpainn_calc.potential import Potential, Prediction, predict
 from training.config import LossSection, OptimizerSection
 from training.dataset import Batch

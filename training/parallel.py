@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset, DataLoader
 
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError
 from training.config import FitConfig
 from training.dataset import Batch, FrameDataset, collate
 

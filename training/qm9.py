@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
 
 LEVEL = "B3LYP/6-31G(2df,p)"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
 
 
 @dataclass(frozen=True)

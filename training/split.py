@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
 
 
 @dataclass(frozen=True)

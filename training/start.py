@@ -13,12 +13,12 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from tpainn_calc import ops
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.frames import checksum, results_of
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, find_model, load_model
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 from training.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
-from training.frames import labels, sha256
 from training.reference import ReferenceFit, fit_reference_energies, reference_table
 
 SHAPE = ("elements", "n_features", "n_blocks", "cutoff", "n_basis", "basis", "envelope")
@@ -80,7 +80,7 @@ class Totals:
         """Read every frame once."""
         numbers, energy, squares, components = [], [], 0.0, 0
         for atoms in frames:
-            found = labels(atoms)
+            found = results_of(atoms)
             numbers.append(np.bincount(atoms.numbers))
             energy.append(found["energy"])
             if "forces" in found:
@@ -184,7 +184,7 @@ def tuned_start(
     rates = learning_rates(potential, config.tune)
     for key, parameter in potential.named_parameters():
         parameter.requires_grad_(rates[key] > 0)
-    source = {"name": manifest.name, "level": manifest.level_of_theory, "sha256": sha256(path)}
+    source = {"name": manifest.name, "level": manifest.level_of_theory, "sha256": checksum(path)}
     return Start(potential, reference, "autotune", table, rates, manifest, source)
 
 

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from examples.quickstart.report import Run, write_report
 from tpainn_calc import TPaiNNCalculator
-from tpainn_calc.errors import TPaiNNError, run_cli
+from tpainn_calc.base import command
+from tpainn_calc.base.errors import TPaiNNError
 from tpainn_calc.export import export_model
 
 HERE = Path(__file__).parent
@@ -65,7 +66,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="of the initial velocities")
     parser.add_argument("-o", "--output", type=Path, default=Path("quickstart"))
     arguments = parser.parse_args()
-    return run_cli(lambda: quickstart(arguments))
+    return command.run_command(lambda: quickstart(arguments))
 
 
 def quickstart(arguments: argparse.Namespace) -> int:
@@ -73,7 +74,7 @@ def quickstart(arguments: argparse.Namespace) -> int:
     folder = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     print("1/4  LAMMPS plugin (compiled on first use, about two minutes)")
-    run_command(["tpainn-lammps", "build"], folder)
+    run_program(["tpainn-lammps", "build"], folder)
     print("2/4  shipped potential -> TorchScript")
     seconds = max(5, round(60 * arguments.minutes))
     atoms = prepare(folder, "water", arguments.steps, seconds, DUMP_EVERY, arguments.seed)
@@ -130,12 +131,12 @@ def prepare(
     return atoms
 
 
-def run_command(command: list[str], folder: Path) -> None:
+def run_program(words: list[str], folder: Path) -> None:
     """Run one of our own commands from this environment; its output goes to the terminal."""
-    program = Path(sys.executable).parent / command[0]
-    done = subprocess.run([str(program), *command[1:]], check=False)
+    program = Path(sys.executable).parent / words[0]
+    done = subprocess.run([str(program), *words[1:]], check=False)
     if done.returncode != 0:
-        raise TPaiNNError(f"{' '.join(command)} failed, see above")
+        raise TPaiNNError(f"{' '.join(words)} failed, see above")
 
 
 def run_lammps(folder: Path, steps: int, seconds: float) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tpainn_calc.modelfile import read_manifest, write_atomically
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.modelfile import read_manifest
 from tpainn_calc.observables import (
     GOO_XRAY_295K,
     Density,

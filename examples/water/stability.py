@@ -24,7 +24,8 @@ from MDAnalysis.lib.distances import capped_distance
 from tqdm import tqdm
 
 from examples.quickstart.__main__ import TIMESTEP_FS, prepare
-from tpainn_calc.errors import ConfigError, run_cli
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.observables import GOO_XRAY_295K, Rdf, density, load_trajectory, rdf
 
 BOND = 1.3  # Å
@@ -55,7 +56,7 @@ def main() -> int:
     parser.add_argument("--discard", type=float, default=0.2, help="fraction for equilibration")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/water-stability"))
     arguments = parser.parse_args()
-    return run_cli(lambda: compare(arguments))
+    return run_command(lambda: compare(arguments))
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -87,7 +87,8 @@ PRETRAIN = (
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``cheap.extxyz`` and the model ``pretrained/springs.safetensors``."""
-    from training.config import TrainingConfig, load_config
+    from tpainn_calc.base.schema import load_config
+    from training.config import TrainingConfig
     from training.fit import fit
 
     folder = tmp_path_factory.mktemp("cheap")

@@ -18,7 +18,7 @@ from pathlib import Path
 import training.evaluate
 import training.fit
 import training.loop.run
-from training.config import load_config
+from tpainn_calc.base.schema import load_config
 from training.labels.campaign import run_seedselect
 from training.loop.config import LoopConfig
 

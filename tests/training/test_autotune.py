@@ -11,10 +11,11 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError, DataError
 from tpainn_calc.modelfile import load_model
 from training.cli import main
-from training.config import AutotuneConfig, TrainingConfig, load_config
+from training.config import AutotuneConfig, TrainingConfig
 from training.dataset import FrameDataset, StreamSampler
 from training.fit import _replay, fit
 from training.frames import read_frames

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from tpainn_calc.base.frames import attach_results
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from training.classical import generate as module
 from training.classical.config import ClassicalConfig
 from training.classical.generate import generate
-from training.classical.source import Limits, labelled
+from training.classical.source import Limits
 from training.cli import main
-from training.config import load_config
 from training.frames import read_frames
 
 CONFIG = """\
@@ -103,7 +104,7 @@ def test_every_kind_of_bad_frame_is_found() -> None:
 
     def frame(distance: float = 1.0, energy: float = 0.0, force: float = 0.0) -> Atoms:
         atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, distance]])
-        return labelled(atoms, energy, np.full((2, 3), force))
+        return attach_results(atoms, energy, np.full((2, 3), force))
 
     assert limits.problem(frame()) is None
     assert "0.500 Å apart" in str(limits.problem(frame(distance=0.5)))

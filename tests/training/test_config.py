@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
-from training.config import TrainingConfig, expand_path, load_config
+from training.config import TrainingConfig, expand_path
 
 
 def test_reads_a_valid_file(config_file: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.tables import read_table
 from tpainn_calc.errors import ConfigError, DataError
 from training import curve
-from training.config import load_config
-from training.curve import CurveConfig, read_table, run_curve
+from training.curve import CurveConfig, run_curve
 from training.curve_figures import summarise
 
 CURVE = """\

@@ -60,7 +60,7 @@ def test_bad_frames_are_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no frames"):
         read_frames(path)
     path.write_text("2\nProperties=species:S:1:pos:R:3\nO 0 0\n")
-    with pytest.raises(DataError, match="not readable extended XYZ"):
+    with pytest.raises(DataError, match="truncated in frame 0"):
         read_frames(path)
     with pytest.raises(DataError, match=r"frame 0: no forces"):
         read_frames(write(path, energy=1.0))

@@ -7,13 +7,15 @@ import pytest
 
 from examples.water.own.compare import LEVEL, arms_of
 from examples.water.own.pack import DATA, FRAMES
+from tpainn_calc.base.frames import results_of
+from tpainn_calc.base.schema import Section, load_config
 from tpainn_calc.modelfile import load_model
 from training.classical.config import ClassicalConfig
-from training.config import AutotuneConfig, Section, TrainingConfig, load_config
+from training.config import AutotuneConfig, TrainingConfig
 from training.curve import CurveConfig
 from training.evaluate import evaluate
 from training.fit import fit
-from training.frames import labels, read_frames
+from training.frames import read_frames
 from training.labels.config import load_engine
 from training.loop.config import LoopConfig
 
@@ -56,7 +58,7 @@ def own():
 def test_our_own_set_is_fully_labelled_water(own):
     for atoms in own:
         assert atoms.get_chemical_formula() == "H64O32"
-        found = labels(atoms)
+        found = results_of(atoms)
         assert found["stress"].shape == (6,)
         assert np.abs(found["forces"].sum(axis=0)).max() < 1e-6  # the grid's net force is removed
     assert len({atoms.info["frame_hash"] for atoms in own}) == len(own)

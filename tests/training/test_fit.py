@@ -13,9 +13,10 @@ import pytest
 import torch
 from ase import Atoms
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from tpainn_calc.modelfile import load_model
-from training.config import LossSection, TrainingConfig, load_config
+from training.config import LossSection, TrainingConfig
 from training.dataset import FrameDataset, collate
 from training.evaluate import evaluate
 from training.fit import fit

@@ -288,9 +288,9 @@ def check_against_print(
 class TestChecks:
     @staticmethod
     def label(energy: float, forces: np.ndarray, converged: bool = True) -> Label:
-        from training.classical.source import labelled
+        from tpainn_calc.base.frames import attach_results
 
-        return Label(labelled(molecule("H2O"), energy, forces), "level", converged, 0.0)
+        return Label(attach_results(molecule("H2O"), energy, forces), "level", converged, 0.0)
 
     def test_good_label(self):
         assert (
@@ -319,9 +319,9 @@ class TestChecks:
             atoms = molecule(name)
             energy = sum({1: -13.0, 6: -1030.0, 7: -1485.0, 8: -2042.0}[z] for z in atoms.numbers)
             energy -= rng.uniform(0.3, 0.7) * len(atoms)
-            from training.classical.source import labelled
+            from tpainn_calc.base.frames import attach_results
 
-            frames[name] = labelled(atoms, energy, np.zeros((len(atoms), 3)))
+            frames[name] = attach_results(atoms, energy, np.zeros((len(atoms), 3)))
         assert energy_outliers(frames) == {}
         frames["NH3"].calc.results["energy"] += 60.0
         assert list(energy_outliers(frames)) == ["NH3"]

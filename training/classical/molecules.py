@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms, units
 
-from tpainn_calc.errors import ConfigError, DataError
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import attach_results
 from training.classical.config import MoleculesSection
 from training.classical.dynamics import displaced, langevin
-from training.classical.source import Rejected, Task, labelled
+from training.classical.source import Rejected, Task
 from training.config import expand_path
 
 KCAL_PER_MOL = units.kcal / units.mol  # eV
@@ -210,7 +211,7 @@ class MoleculeSource:
                 rng=rng,
             )
         for geometry in geometries:
-            atoms = labelled(Atoms(numbers, positions=geometry), *field.compute(geometry))
+            atoms = attach_results(Atoms(numbers, positions=geometry), *field.compute(geometry))
             atoms.info.update(molecule=name, force_field=field.name)
             yield atoms
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 
 
@@ -98,25 +97,3 @@ class Limits:
         if largest > self.max_force:
             return f"force {largest:.1f} eV/Å exceeds max_force {self.max_force}"
         return None
-
-
-def labelled(
-    atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None = None
-) -> Atoms:
-    """Attach labels to a structure.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    energy : float
-        eV.
-    forces : ndarray (atoms, 3)
-        eV/Å.
-    stress : ndarray (6,), optional
-        Voigt xx yy zz yz xz xy, tension positive, eV/Å³.
-    """
-    results = {"energy": float(energy), "forces": np.asarray(forces)}
-    if stress is not None:
-        results["stress"] = np.asarray(stress)
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms

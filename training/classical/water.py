@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import ConfigError, DataError
-from training.classical.source import Rejected, Task, labelled
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import attach_results
+from training.classical.source import Rejected, Task
 from training.classical.water_calculator import IAmoeba, WaterCalculator, iamoeba
 from training.classical.water_model import (
     WATER_MODELS,
@@ -136,7 +137,7 @@ class WaterSource:
             energy, forces = precise.energy(), precise.forces()
             stress = precise.stress(positions, cell) if self.stress else None
             atoms = Atoms(start.symbols, positions=positions, cell=cell, pbc=True)
-            atoms = labelled(atoms, energy, forces, stress)
+            atoms = attach_results(atoms, energy, forces, stress)
             atoms.info.update(state_point=task.key, temperature=o["temperature"])
             yield atoms
 
@@ -177,7 +178,7 @@ def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> A
     calculator.set_structure(positions, cell)
     energy, forces = calculator.energy(), calculator.forces()
     strain = calculator.stress(positions, cell) if stress and cell is not None else None
-    return labelled(
+    return attach_results(
         Atoms(atoms.symbols, positions, cell=cell, pbc=periodic), energy, forces, strain
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
 
 # Molar mass in g/mol, and Å³ per molecule at 1 g/cm³
 MOLAR_MASS = 18.015

@@ -10,16 +10,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 
-from training.classical.source import labelled
+from tpainn_calc.base.errors import one_line
+from tpainn_calc.base.frames import attach_results
 from training.labels.engine import EngineCrashed, Label, LabelFailed
 
 #: Name of an attempt, and what makes its calculator.
 Attempt = tuple[str, Callable[[], Any]]
-
-
-def one_line(error: BaseException) -> str:
-    """Message of an error without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, stress: bool) -> Label:
@@ -53,7 +49,7 @@ def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, str
             raise
         except Exception as error:  # calculators raise what their parsers happen to meet
             raise EngineCrashed(f"{type(error).__name__}: {one_line(error)}") from error
-        done = labelled(bare(atoms), energy, forces, tensor)
+        done = attach_results(bare(atoms), energy, forces, tensor)
         notes: dict[str, str | float] = {"fallback": name} if number else {}
         return Label(done, level, True, time.monotonic() - began, notes)
     raise LabelFailed("; ".join(reasons))

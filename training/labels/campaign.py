@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import ase.io
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.frames import read_extxyz
 
 #: How long another seedselect command on the campaign is waited for, s.
 PATIENCE = 120.0
@@ -138,26 +138,3 @@ def run_seedselect(*words: str) -> str:
         if "is working on this campaign" not in last or time.monotonic() > deadline:
             raise DataError(last)
         time.sleep(1.0)
-
-
-def read_extxyz(path: Path) -> list[Atoms]:
-    """Frames of a file.
-
-    Raises
-    ------
-    DataError
-        If it is damaged.
-    """
-    try:
-        return list(ase.io.read(path, ":", format="extxyz"))
-    except OSError:
-        raise
-    except Exception as error:  # ASE raises what its parser happens to meet
-        raise DataError(f"{path}: not readable ({error}); remove it, or put it back") from None
-
-
-def to_extxyz(frames: Sequence[Atoms]) -> bytes:
-    """Extended XYZ of frames."""
-    text = io.StringIO()
-    ase.io.write(text, frames, format="extxyz")
-    return text.getvalue().encode()

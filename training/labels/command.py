@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError
 from training.labels.config import load_engine
 from training.labels.work import Summary, label_campaign
 

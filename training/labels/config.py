@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tpainn_calc.errors import ConfigError, did_you_mean
-from training.config import NonNegative, Positive, Section, load_config
+from tpainn_calc.base.errors import ConfigError, did_you_mean
+from tpainn_calc.base.schema import NonNegative, Positive, Section, load_config
 
 PositiveInt = Annotated[int, Field(ge=1)]
 

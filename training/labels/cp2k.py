@@ -19,8 +19,8 @@ from ase.calculators.calculator import SCFError, all_changes
 from ase.calculators.cp2k import CP2K
 from ase.units import Rydberg
 
-from tpainn_calc.errors import ConfigError
-from training.labels.attempts import label_by_attempts, one_line
+from tpainn_calc.base.errors import ConfigError, one_line
+from training.labels.attempts import label_by_attempts
 from training.labels.config import CP2KConfig, CP2KNNPConfig
 from training.labels.cp2k_input import dft_input, nnp_input
 from training.labels.engine import EngineCrashed, Label, LabelFailed

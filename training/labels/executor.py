@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from ase import Atoms
 
-from training.labels.attempts import one_line
+from tpainn_calc.base.errors import one_line
 from training.labels.config import AnyEngine
 from training.labels.engine import Label
 from training.labels.worker import Failure, label_frame, start_worker

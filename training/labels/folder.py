@@ -12,9 +12,9 @@ from typing import Any
 
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
-from tpainn_calc.modelfile import write_atomically
-from training.labels.campaign import read_extxyz, to_extxyz
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.labels.engine import Label
 
 FAILED = ".failed.json"

@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from tpainn_calc.errors import ConfigError
-from training.classical.source import labelled
-from training.labels.attempts import bare, one_line
+from tpainn_calc.base.errors import ConfigError, one_line
+from tpainn_calc.base.frames import attach_results
+from training.labels.attempts import bare
 from training.labels.config import PySCFConfig
 from training.labels.engine import EngineCrashed, Label, LabelFailed
 
@@ -72,7 +72,7 @@ class PySCFEngine:
             raise EngineCrashed(f"{type(error).__name__}: {one_line(error)}") from error
         forces = -np.asarray(gradient) * Hartree / Bohr
         notes["net_force"] = float(np.linalg.norm(forces.sum(axis=0)))
-        done = labelled(bare(atoms), field.e_tot * Hartree, forces)
+        done = attach_results(bare(atoms), field.e_tot * Hartree, forces)
         return Label(done, self.level, True, time.monotonic() - began, notes)
 
     def _converged(self, field: Any) -> tuple[Any, dict[str, str | float]]:

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import Hartree
 
-from tpainn_calc.errors import run_cli
+from tpainn_calc.base.command import run_command
 from training.config import expand_path
 from training.labels.config import LabelConfig
 from training.labels.engine import make_engine
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--grid", type=int, default=3)
     parser.add_argument("--density-fitting", action="store_true")
     parser.add_argument("--basis", default="qm9", help="'6-31g(2df,p)' is PySCF's own")
-    return run_cli(lambda: check(parser.parse_args()))
+    return run_command(lambda: check(parser.parse_args()))
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import TPaiNNError, run_cli
-from training.labels.campaign import read_extxyz
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import TPaiNNError
+from tpainn_calc.base.frames import read_extxyz
 from training.labels.config import load_engine
 from training.labels.engine import Engine, EngineCrashed, LabelFailed, make_engine
 
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--displacement", type=float, default=0.005, help="Å")
     parser.add_argument("--strain", type=float, default=0.005)
     parser.add_argument("--isotropic", action="store_true", help="only the mean of xx, yy, zz")
-    return run_cli(lambda: _check(parser.parse_args()))
+    return run_command(lambda: _check(parser.parse_args()))
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError
 from training.labels.attempts import label_by_attempts
 from training.labels.config import TBLiteConfig
 from training.labels.engine import Label

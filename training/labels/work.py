@@ -13,9 +13,10 @@ from pathlib import Path
 from ase import Atoms
 from tqdm import tqdm
 
-from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
-from tpainn_calc.modelfile import write_atomically
-from training.labels.campaign import Campaign, to_extxyz
+from tpainn_calc.base.errors import ConfigError, DataError, TPaiNNError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import to_extxyz
+from training.labels.campaign import Campaign
 from training.labels.check import energy_outliers
 from training.labels.config import AnyEngine
 from training.labels.engine import Label, make_engine

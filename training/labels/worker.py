@@ -13,8 +13,7 @@ from typing import Literal
 
 from ase import Atoms
 
-from tpainn_calc.errors import TPaiNNError
-from training.labels.attempts import one_line
+from tpainn_calc.base.errors import TPaiNNError, one_line
 from training.labels.check import problem_of
 from training.labels.config import AnyEngine
 from training.labels.engine import Engine, EngineCrashed, Label, LabelFailed, make_engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from training.config import load_config
-from training.curve import read_table
+from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.tables import read_table
 from training.loop.config import LoopConfig
 from training.loop.report import describe
 from training.loop.run import run_loop

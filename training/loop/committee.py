@@ -11,11 +11,11 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from tpainn_calc.base.frames import results_of
 from tpainn_calc.calculator import TPaiNNCalculator
 from training.config import AutotuneConfig, DataSection, TrainingConfig, TunedModelSection
 from training.evaluate import Evaluation
 from training.fit import fit
-from training.frames import labels
 from training.loop.config import AutotuneStage, LoopConfig, PretrainStage
 
 
@@ -144,7 +144,7 @@ def judge(
     """
     calculator = committee(models, device)
     results = calculator.batch(frames)
-    with_stress = [k for k, atoms in enumerate(frames) if "stress" in labels(atoms)]
+    with_stress = [k for k, atoms in enumerate(frames) if "stress" in results_of(atoms)]
     stress = calculator.batch([frames[k] for k in with_stress], ["stress"]) if with_stress else []
     sizes = np.array([len(atoms) for atoms in frames])
     evaluation = Evaluation(

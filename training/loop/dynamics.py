@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import ConfigError, StructureError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import ConfigError, StructureError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.classical.dynamics import langevin
-from training.labels.campaign import read_extxyz, to_extxyz
 from training.loop.committee import committee, largest_deviation
 from training.loop.config import MDStage
 

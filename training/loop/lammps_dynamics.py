@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
-from tpainn_calc.errors import DataError, TPaiNNError
+from tpainn_calc.base.errors import DataError, TPaiNNError
+from tpainn_calc.base.files import write_atomically
 from tpainn_calc.export import export_model
-from tpainn_calc.modelfile import write_atomically
 from training.loop.config import MDStage
 from training.loop.dynamics import DEVIATION, Start, Trajectory
 from training.loop.waiting import Waiting

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tpainn_calc.errors import DataError
-from tpainn_calc.modelfile import write_atomically
-from training.frames import sha256
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import checksum
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Ledger:
         return self.root / f"{name}.done.json"
 
     def _sums(self, paths: Sequence[Path]) -> dict[str, str]:
-        return {os.path.relpath(path, self.root): sha256(path) for path in paths}
+        return {os.path.relpath(path, self.root): checksum(path) for path in paths}
 
     def _compare(
         self, marker: Path, verb: str, found: dict[str, str], paths: Sequence[Path]
@@ -119,7 +119,7 @@ class Ledger:
             name = os.path.relpath(path, self.root)
             if not path.exists():
                 what = "is gone"
-            elif found.get(name) != sha256(path):
+            elif found.get(name) != checksum(path):
                 what = "has changed"
             else:
                 continue

@@ -7,9 +7,10 @@ from pathlib import Path
 import yaml
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
-from tpainn_calc.modelfile import write_atomically
-from training.labels.campaign import Campaign, read_extxyz, run_seedselect, to_extxyz
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import read_extxyz, to_extxyz
+from training.labels.campaign import Campaign, run_seedselect
 from training.labels.folder import LabelFolder
 from training.labels.work import label_campaign
 from training.loop.config import LoopConfig

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tpainn_calc.errors import ConfigError, DataError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import checksum
 from training.config import expand_path
-from training.frames import sha256
 from training.loop.config import FREE, LoopConfig
 
 #: Keys of classical sources that name a file.
@@ -39,7 +39,7 @@ def check_record(root: Path, config: LoopConfig, base: Path, level: str) -> None
     paths = [expand_path(name, base) for name in (*read, *config.test.files) if name]
     record = {
         "config": settings,
-        "files": {path.name: sha256(path) for path in paths},
+        "files": {path.name: checksum(path) for path in paths},
         "level": level,
     }
     path = root / "loop.json"

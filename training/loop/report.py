@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tpainn_calc.modelfile import write_atomically
-from training.curve import write_table
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.tables import write_table
 from training.evaluate import COLOURS
 from training.loop.config import LoopConfig
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.errors import DataError
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.classical.config import ClassicalConfig
 from training.classical.generate import generate, make_source
 from training.config import expand_path
 from training.frames import read_frames
-from training.labels.campaign import read_extxyz, to_extxyz
 from training.labels.engine import make_engine
 from training.loop.committee import frame_errors, judge, pretrain_member, tune_member
 from training.loop.config import LoopConfig, StopStage

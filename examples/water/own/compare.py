@@ -23,9 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from examples.water.own.pack import DATA, FRAMES
-from tpainn_calc.modelfile import load_model, write_atomically
-from training.config import AutotuneConfig, TuneSection, load_config
-from training.curve import CurveConfig, read_table, write_table
+from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.tables import read_table, write_table
+from tpainn_calc.modelfile import load_model
+from training.config import AutotuneConfig, TuneSection
+from training.curve import CurveConfig
 from training.curve_figures import plain_ticks
 from training.evaluate import evaluate
 from training.fit import train, write_model

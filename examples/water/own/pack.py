@@ -14,7 +14,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
-from tpainn_calc.modelfile import write_atomically
+from tpainn_calc.base.files import write_atomically
 
 DATA = Path(__file__).parents[1] / "data"
 FRAMES = DATA / "water-revpbe-d3.extxyz.gz"

@@ -6,7 +6,9 @@ import pickle
 
 import pytest
 
-from tpainn_calc.errors import ConfigError, DataError, TPaiNNError, did_you_mean, run_cli
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import did_you_mean
+from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 
 
 def test_message_is_one_line():
@@ -42,15 +44,22 @@ def raising(error):
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
-def test_run_cli_turns_mistakes_into_one_line(capsys, error, code, message):
-    assert run_cli(raising(error)) == code
+def test_run_command_turns_mistakes_into_one_line(capsys, error, code, message):
+    assert run_command(raising(error)) == code
     captured = capsys.readouterr()
     assert captured.err == message
     assert captured.out == ""
 
 
-def test_run_cli_passes_results_and_defects_through():
-    assert run_cli(lambda: None) == 0
-    assert run_cli(lambda: 3) == 3
-    with pytest.raises(ZeroDivisionError):
-        run_cli(raising(ZeroDivisionError()))
+def test_run_command_passes_results_through():
+    assert run_command(lambda: None) == 0
+    assert run_command(lambda: 3) == 3
+
+
+def test_a_defect_is_one_line_and_debug_shows_where(capsys):
+    assert run_command(raising(ZeroDivisionError("one\nhalf"))) == 2
+    assert capsys.readouterr().err == (
+        "error: ZeroDivisionError: one half (--debug before the command shows where)\n"
+    )
+    assert run_command(raising(ZeroDivisionError()), debug=True) == 2
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,27 @@
+"""Frames: structures with labels, in extended XYZ and in HDF5, for all packages alike."""
+
+from tpainn_calc.base.frames.extxyz import (
+    ExtXYZFile,
+    iter_extxyz,
+    read_extxyz,
+    to_extxyz,
+    write_extxyz,
+)
+from tpainn_calc.base.frames.hdf5 import SUFFIX, FrameStore, write_shard
+from tpainn_calc.base.frames.results import attach_results, results_of
+from tpainn_calc.base.frames.sources import checksum, open_frames
+
+__all__ = [
+    "SUFFIX",
+    "ExtXYZFile",
+    "FrameStore",
+    "attach_results",
+    "checksum",
+    "iter_extxyz",
+    "open_frames",
+    "read_extxyz",
+    "results_of",
+    "to_extxyz",
+    "write_extxyz",
+    "write_shard",
+]
