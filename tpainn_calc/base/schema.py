@@ -66,7 +66,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, such as 'output: runs/water'")
+        raise ConfigError(f"{path} must hold a mapping, such as 'output: runs/water'")
     return content
 
 
