@@ -212,6 +212,27 @@ class TestCP2K:
         check_against_print(label, tmp_path, ["METHOD QUICKSTEP", *lines], kinds)
         assert label.level == "revPBE-D3(0) DZVP-GTH 120/60 Ry (CP2K)"
 
+    def test_basis_may_be_named_for_each_element(self):
+        names = {"H": "DZVP-GTH-q1", "O": "DZVP-GTH-q6"}  # aliases of SMALL's
+        named, plain = make(**SMALL | {"basis": names}), make(**SMALL)
+        labels = [engine.label(water(4.5)) for engine in (named, plain)]
+        assert "&KIND O\nBASIS_SET DZVP-GTH-q6\n&END KIND" in named.describe()["input"]
+        named.close(), plain.close()
+        assert labels[0].level == labels[1].level == "revPBE-D3(0) DZVP-GTH 120/60 Ry (CP2K)"
+        energies = [label.atoms.get_potential_energy() for label in labels]
+        assert energies[0] == pytest.approx(energies[1], abs=1e-6)
+        mixed = make(**SMALL | {"basis": {"H": "SZV-GTH", "O": "DZVP-GTH-q6"}})
+        assert mixed.level == "revPBE-D3(0) H:SZV-GTH,O:DZVP-GTH 120/60 Ry (CP2K)"
+
+    def test_pseudopotential_is_part_of_the_level(self):
+        engines = [make(**SMALL), make(**SMALL, pseudopotential="GTH-BLYP")]
+        labels = [engine.label(water(4.5)) for engine in engines]
+        for engine in engines:
+            engine.close()
+        assert labels[1].level == "revPBE-D3(0) DZVP-GTH GTH-BLYP 120/60 Ry (CP2K)"
+        energies = [label.atoms.get_potential_energy() for label in labels]
+        assert abs(energies[1] - energies[0]) > 0.1
+
     @pytest.mark.parametrize("functional", ["BLYP-D3", "PBE-D3"])  # SCAN: minutes
     def test_functionals_are_known_to_cp2k(self, functional):
         engine = make(**SMALL, functional=functional)

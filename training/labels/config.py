@@ -68,8 +68,14 @@ class CP2KConfig(Section):
     Attributes
     ----------
     functional : {"revPBE-D3", "BLYP-D3", "PBE-D3", "SCAN"}
-    basis : str
-        Name in `basis_file`, without the element.
+    basis : str or dict element -> str
+        Name in `basis_file`, without the element, such as ``TZV2P-GTH``; or a name for each
+        element, where they differ: ``{H: ccGRB-Q-q1, O: ccGRB-Q-q6}``.
+    basis_file : str
+        Of CP2K's folder of data: ``GTH_BASIS_SETS``, ``BASIS_MOLOPT``, ``BASIS_ccGRB_UZH``, ...
+    pseudopotential : str, optional
+        Name in `potential_file`; by default that of the functional, ``GTH-PBE`` or ``GTH-BLYP``.
+    potential_file : str
     cutoff, relative_cutoff : float
         Of the plane waves, Ry. The grid is the floor of the noise of the labels.
     eps_scf, eps_default : float
@@ -90,8 +96,10 @@ class CP2KConfig(Section):
 
     kind: Literal["cp2k"]
     functional: Literal["revPBE-D3", "BLYP-D3", "PBE-D3", "SCAN"] = "revPBE-D3"
-    basis: str = "TZV2P-GTH"
+    basis: str | dict[str, str] = "TZV2P-GTH"
     basis_file: str = "GTH_BASIS_SETS"
+    pseudopotential: str | None = None
+    potential_file: str = "GTH_POTENTIALS"
     cutoff: Positive = 800.0
     relative_cutoff: Positive = 60.0
     eps_scf: Positive = 1e-6

@@ -179,6 +179,16 @@ class _CP2KShell:
         self._folder = None
 
 
+def basis_name(basis: str | dict[str, str]) -> str:
+    """Name of a basis set; one for all elements if they differ in the valence charge alone."""
+    if isinstance(basis, str):
+        return basis
+    names = {element: re.sub(r"-q\d+$", "", name) for element, name in sorted(basis.items())}
+    if len(set(names.values())) == 1:
+        return next(iter(names.values()))
+    return ",".join(f"{element}:{name}" for element, name in names.items())
+
+
 class CP2KEngine:
     """Density functional theory of periodic frames.
 
@@ -200,7 +210,9 @@ class CP2KEngine:
         c = self.config
         charge = f" charge {c.charge:+d}" if c.charge else ""
         functional = c.functional.replace("-D3", "-D3(0)")
-        return f"{functional} {c.basis} {c.cutoff:g}/{c.relative_cutoff:g} Ry{charge} (CP2K)"
+        potential = f" {c.pseudopotential}" if c.pseudopotential else ""
+        grid = f"{c.cutoff:g}/{c.relative_cutoff:g} Ry"
+        return f"{functional} {basis_name(c.basis)}{potential} {grid}{charge} (CP2K)"
 
     def describe(self) -> dict[str, Any]:
         """Version, settings and the input."""
@@ -235,10 +247,11 @@ class CP2KEngine:
             xc=None,
             cutoff=c.cutoff * Rydberg,
             max_scf=None,  # part of dft_input
-            basis_set=c.basis,
+            basis_set=c.basis if isinstance(c.basis, str) else None,
             basis_set_file=c.basis_file,
-            potential_file="GTH_POTENTIALS",
-            pseudo_potential="GTH-BLYP" if c.functional == "BLYP-D3" else "GTH-PBE",
+            potential_file=c.potential_file,
+            pseudo_potential=c.pseudopotential
+            or ("GTH-BLYP" if c.functional == "BLYP-D3" else "GTH-PBE"),
             charge=c.charge,
             stress_tensor=c.stress,
         )

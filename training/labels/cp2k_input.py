@@ -86,9 +86,17 @@ EPS_SCF {config.eps_scf:.1e}
 &END XC_FUNCTIONAL
 {_dispersion(dispersion)}
 &END XC
-&END DFT
+&END DFT{_basis_of_each(config)}
 &END FORCE_EVAL
 """
+
+
+def _basis_of_each(config: CP2KConfig) -> str:
+    """Where every element has a basis set of its own; otherwise ASE writes it."""
+    if isinstance(config.basis, str):
+        return ""
+    kinds = [f"&KIND {e}\nBASIS_SET {name}\n&END KIND" for e, name in config.basis.items()]
+    return "\n".join(["", "&SUBSYS", *kinds, "&END SUBSYS"])
 
 
 def _dispersion(name: str | None) -> str:
