@@ -244,6 +244,16 @@ def fit_drift(times: NDArray[np.float64], energies: NDArray[np.float64]) -> Drif
     return Drift(slope, float(np.sqrt(1.2 * diffusivity / (len(t) * (t[1] - t[0])))))
 
 
+def report(path: Path, rows: list[tuple[float, float, float]]) -> None:
+    """Print the drift of the blocks so far and write them."""
+    table = np.array(rows)
+    print(f"{table[-1, 0]:8.2f} ps  {fit_drift(table[:, 0], table[:, 1])}", flush=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["time_ps", "shadow_ev_per_atom", "energy_ev_per_atom"])
+        writer.writerows([f"{t:.4f}", f"{s:.12f}", f"{e:.12f}"] for t, s, e in rows)
+
+
 def draw(path: Path, rows: NDArray[np.float64], title: str) -> None:
     """Draw energy and shadow energy over time."""
     import matplotlib
@@ -293,6 +303,7 @@ def main() -> None:
     parser.add_argument("--kernel", default="fused", choices=["fused", "plain"])
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
+    parser.add_argument("--side", type=int, default=4, help="molecules along an edge of the box")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--friction", type=float, default=0.0, help="a drift put in on purpose, eV ps/Å²"
@@ -308,10 +319,13 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     name = arguments.name or f"conservation-{arguments.dtype}"
     timestep = 1e-3 * arguments.timestep
+    if arguments.steps < 3 * round(BLOCK / timestep):
+        parser.error(f"--steps: a drift needs three blocks of {BLOCK} ps")
     rows: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
+        atoms = water_box(arguments.side)
         data, model = prepare(
-            Path(folder), water_box(4), arguments.model, arguments.dtype, arguments.kernel
+            Path(folder), atoms, arguments.model, arguments.dtype, arguments.kernel
         )
         steps = arguments.steps
         for row in shadow_energies(
@@ -319,14 +333,12 @@ def main() -> None:
         ):
             rows.append(row)
             if len(rows) % 10 == 0:
-                table = np.array(rows)
-                print(f"{row[0]:8.2f} ps  {fit_drift(table[:, 0], table[:, 1])}", flush=True)
-                with (arguments.output / f"{name}.csv").open("w", newline="") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerow(["time_ps", "shadow_ev_per_atom", "energy_ev_per_atom"])
-                    writer.writerows([f"{t:.4f}", f"{s:.12f}", f"{e:.12f}"] for t, s, e in rows)
-    title = f"64 waters, NVE, {arguments.timestep} fs, {arguments.dtype}, {arguments.kernel}"
-    draw(arguments.output / f"{name}.png", np.array(rows), title)
+                report(arguments.output / f"{name}.csv", rows)
+    report(arguments.output / f"{name}.csv", rows)
+    kind = f"{arguments.timestep} fs, {arguments.dtype}, {arguments.kernel}"
+    draw(
+        arguments.output / f"{name}.png", np.array(rows), f"{arguments.side**3} waters, NVE, {kind}"
+    )
 
 
 if __name__ == "__main__":
