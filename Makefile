@@ -1,5 +1,6 @@
 # make quickstart   set everything up and run NPT water in LAMMPS with the shipped potential
 # make test         set everything up and run the tests
+# make docs         set everything up and build the documentation site: build/docs/index.html
 # make demo-loop    set everything up and run the closed loop on a few molecules (minutes)
 # All work on a fresh clone with Python >= 3.11 (with venv), g++ and an internet connection.
 
@@ -8,7 +9,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/.ready
 
-.PHONY: quickstart demo-loop test lint format sanitize clean
+.PHONY: quickstart demo-loop docs test lint format sanitize clean
 
 quickstart: $(READY)
 	$(PY) -m examples.quickstart
@@ -19,6 +20,13 @@ demo-loop: $(READY)
 	|| $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test,classical,labels]' \
 	|| { echo "error: tblite, which labels the demo, cannot be installed: pip says why above"; exit 2; }
 	$(VENV)/bin/tpainn-train loop examples/demo_loop/demo.yaml
+
+# warnings are errors: a link that leads nowhere, a name that does not exist
+docs: $(READY)
+	@$(PY) -c 'import sphinx, myst_parser, furo, sphinx_copybutton' 2>/dev/null \
+	|| $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test,classical,docs]'
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "see build/docs/index.html"
 
 test: $(READY)
 	$(PY) -m pytest
@@ -46,4 +54,4 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) quickstart runs build dist *.egg-info
+	rm -rf $(VENV) quickstart runs build dist docs/api docs/studies *.egg-info

@@ -38,7 +38,7 @@ def median_distance(X: Array, n_rows: int = MEDIAN_ROWS) -> float:
 
 
 class RandomFourierFeatures(TransformerMixin, BaseEstimator):
-    """Paired sine and cosine features with phi(x)'phi(z) -> exp(-|x - z|^2 / (2 l^2)).
+    """Paired sine and cosine features with ``phi(x)'phi(z) -> exp(-|x - z|^2 / (2 l^2))``.
 
     Pairs make the diagonal exactly 1, where cosines with a random phase are off by 10 %
     (Rahimi and Recht, NIPS 2007, eq. 5; Sutherland and Schneider, UAI 2015, sec. 2).

@@ -78,7 +78,7 @@ class LowRankKernel:
         return total
 
     def norms(self, matrix: Array | None = None) -> Array:
-        """Return |b_i W|^2 for every row, (N,); W = identity when `matrix` is None."""
+        """Return ``|b_i W|^2`` for every row, (N,); W = identity when `matrix` is None."""
 
         def part(start: int, block: Array) -> Array:
             weighted = self._weighted(start, block)
