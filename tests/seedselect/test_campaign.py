@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 
 from seedselect.cli import main
+from seedselect.dataset import CACHE_BLOCK
 from seedselect.io import read_frames, write_frames
 from seedselect.manifest import read_manifest
 
@@ -412,27 +411,34 @@ def test_two_processes_on_one_campaign(campaign, capsys):
     assert run("next", campaign, "-n", 3) == 0
 
 
+KILLED = """
+import os, signal, sys
+replace = os.replace
+
+def dying(source, target):
+    replace(source, target)
+    if str(target).endswith("rows_000000.npz"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = dying
+from seedselect.cli import main
+main(sys.argv[1:])
+"""
+
+
 def test_kill_minus_nine_and_resume(tmp_path, make_frames):
-    """A pick that is killed while it describes frames goes on where it was."""
+    """A pick that is killed when it has described a first block of frames goes on there."""
     source = tmp_path / "long.extxyz"
-    write_frames(source, make_frames(600))
-    command = [sys.executable, "-m", "seedselect.cli", "pick", str(source), "-n", "5"]
-    command += ["-o", str(tmp_path / "c"), "--n-estimators", "10"]
-    cache = tmp_path / "c" / ".cache"
-    process = subprocess.Popen(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    )
-    for _ in range(600):
-        if list(cache.glob("*/rows_000000.npz")):
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    write_frames(source, make_frames(CACHE_BLOCK + 20))
+    words = ["pick", str(source), "-n", "5", "-o", str(tmp_path / "c"), "--n-estimators", "10"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "c" / "manifest.json").exists()
-    first = next(iter(cache.glob("*/rows_000000.npz")))
+    (first,) = (tmp_path / "c" / ".cache").glob("*/rows_*.npz")
     stamp = first.stat().st_mtime_ns
-    assert run("pick", source, "-n", 5, "-o", tmp_path / "c", "--n-estimators", 10) == 0
+    assert run(*words) == 0
     assert first.stat().st_mtime_ns == stamp
+    assert first.with_name("rows_000001.npz").is_file()
     # The same choice as without the kill.
     run("pick", source, "-n", 5, "-o", tmp_path / "d", "--n-estimators", 10)
     keys = [[e.key for e in read_manifest(tmp_path / name).entries] for name in ("c", "d")]

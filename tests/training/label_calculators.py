@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,19 @@ from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 
 
-class SlowEMT(EMT):
-    """EMT that writes down every calculation, and takes its time."""
+class LoggedEMT(EMT):
+    """EMT that writes down every calculation; the `wait`-th waits until it may go on."""
 
-    def __init__(self, log: str, pause: float = 0.0) -> None:
+    def __init__(self, log: str, wait: int = 0) -> None:
         super().__init__()
-        self.log, self.pause = log, pause
+        self.log, self.wait = Path(log), wait
 
     def calculate(self, *arguments: Any, **keywords: Any) -> None:
-        with open(self.log, "a") as stream:
+        with self.log.open("a") as stream:
             stream.write(f"{os.getpid()}\n")
-        time.sleep(self.pause)
+        if len(self.log.read_text().split()) == self.wait:
+            while not self.log.with_suffix(".go").exists():
+                time.sleep(0.02)
         super().calculate(*arguments, **keywords)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from training.frames import read_frames
 from training.module import loss_terms
 from training.start import fresh_start
 
-COMMAND = [sys.executable, "-m", "training.cli", "scratch", "--quiet", "config.yaml"]
+WORDS = ["scratch", "--quiet", "config.yaml"]
 
 
 def run_fit(config_file: Path, resume: bool = False) -> Path:
@@ -51,23 +50,20 @@ def test_run_learns_and_leaves_everything_behind(config_file: Path, frames: list
 
 
 def test_resume_after_a_kill_gives_the_same_weights(config_file: Path) -> None:
+    """Killed at step 30 of 60, between the first checkpoint and the second."""
     text = config_file.read_text()
     undisturbed = run_fit(config_file)
     expected, _ = load_model(undisturbed)
     config_file.write_text(text.replace("output: run", "output: killed"))
-    checkpoint = config_file.parent / "killed" / "checkpoints" / "last.ckpt"
-    with subprocess.Popen(COMMAND, cwd=config_file.parent) as process:
-        deadline = time.monotonic() + 120
-        while not checkpoint.is_file() and process.poll() is None:
-            assert time.monotonic() < deadline, "no checkpoint was written"
-            time.sleep(0.005)
-        time.sleep(0.05)  # into the middle of a later round
-        process.send_signal(signal.SIGKILL)
-    finished = (config_file.parent / "killed" / "springs.safetensors").is_file()
-    assert not finished, "the run was too quick to be killed"
-    resumed = subprocess.run([*COMMAND, "--resume"], cwd=config_file.parent, check=False)
-    assert resumed.returncode == 0
-    got, _ = load_model(config_file.parent / "killed" / "springs.safetensors")
+    folder = config_file.parent / "killed"
+    driver = [sys.executable, Path(__file__).with_name("killed_training.py"), "30"]
+    killed = subprocess.run([*driver, *WORDS], cwd=config_file.parent, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not (folder / "springs.safetensors").is_file()
+    command = [sys.executable, "-m", "training.cli", *WORDS, "--resume"]
+    subprocess.run(command, cwd=config_file.parent, check=True)
+    got, _ = load_model(folder / "springs.safetensors")
     for name, weight in expected.state_dict().items():
         assert torch.equal(weight, got.state_dict()[name]), name
 
