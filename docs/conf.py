@@ -34,7 +34,7 @@ suppress_warnings = ["ref.python"]
 html_theme = "furo"
 html_title = f"T-PaiNN {version}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
