@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from seedselect.committee import Committee
 from seedselect.conditioning import known_points, posterior_transform
 from seedselect.drawing import climb_map, draw_kdpp, draw_random
-from seedselect.errors import SeedSelectError, check_choice
+from seedselect.errors import SeedSelectError
 from seedselect.features import RandomFourierFeatures, column_scale
 from seedselect.greedy import information_per_label
 from seedselect.kernel import LowRankKernel
@@ -26,6 +26,7 @@ from seedselect.quality import (
 )
 from seedselect.selection import Selection
 from seedselect.source import SCORES, score_source
+from tpainn_calc.base.errors import check_choice
 
 Array = NDArray[np.float64]
 
@@ -178,8 +179,8 @@ class ATBagging(BaseEstimator):
         return self
 
     def _check_parameters(self) -> None:
-        check_choice("score", self.score, SCORES)
-        check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("score", self.score, SCORES, SeedSelectError)
+        check_choice("sampler", self.sampler, SAMPLERS, SeedSelectError)
         n = self.n_estimators
         if n != "auto" and (isinstance(n, str | bool) or int(n) != n or n < 4):
             raise SeedSelectError(f"n_estimators={n!r}: give 'auto' or an integer of at least 4")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seedselect
+from tpainn_calc.base.files import replacing, sha256
 
 Array = NDArray[np.float64]
 
@@ -21,15 +22,6 @@ CODE = (
     "benchmark/atomistic.py",
     "benchmark/classical.py",
 )
-
-
-def file_hash(path: str | Path) -> str:
-    """Return the sha256 of a file."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def cache_directory() -> Path:
@@ -43,10 +35,8 @@ def cache_directory() -> Path:
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Write an npz file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def cached_arrays(
@@ -54,8 +44,8 @@ def cached_arrays(
 ) -> dict[str, Array]:
     """Return ``compute(path)``, from disk when the file and the code below are unchanged."""
     root = Path(seedselect.__file__).parent
-    code = hashlib.sha256("".join(file_hash(root / part) for part in CODE).encode()).hexdigest()
-    target = cache_directory() / f"{name}-{file_hash(path)[:12]}-{code[:8]}.npz"
+    code = hashlib.sha256("".join(sha256(root / part) for part in CODE).encode()).hexdigest()
+    target = cache_directory() / f"{name}-{sha256(path)[:12]}-{code[:8]}.npz"
     if target.is_file():
         with np.load(target, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from seedselect.commands import benchmark, ingest, next_round, pick, report, status
-from seedselect.errors import SeedSelectError, did_you_mean
+from tpainn_calc.base.command import run_command
+from tpainn_calc.base.errors import did_you_mean
 
 COMMANDS = {
     "pick": pick,
@@ -59,19 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(words)
     if unknown:
         parser.error(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], args.options)}")
-    try:
-        print(args.run(args))
-    except SeedSelectError as error:
-        print(f"seedselect {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"seedselect {args.command}: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"seedselect {args.command}: interrupted; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: print(args.run(args)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import csv
 import gzip
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,12 @@ from tqdm import tqdm
 
 from seedselect.cache import save_arrays
 from seedselect.descriptors import describe
-from seedselect.errors import SeedSelectError, did_you_mean
+from seedselect.errors import SeedSelectError
 from seedselect.frame import Frame
-from seedselect.hdf5frames import holds_frames, iter_hdf5
 from seedselect.pool import ArrayPool, NpyPool, Pool, ShardPool
+from tpainn_calc.base.errors import did_you_mean
+from tpainn_calc.base.files import replacing
+from tpainn_calc.base.frames import FrameStore
 
 Array = NDArray[np.float64]
 
@@ -86,12 +87,21 @@ def kind_of(path: Path) -> str:
     raise SeedSelectError(f"{path}: unknown kind of file; known endings are {known} (and .gz)")
 
 
+def holds_frames(path: Path) -> bool:
+    """Tell whether an HDF5 file holds frames (and not a table)."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "positions" in file
+    except (OSError, RuntimeError) as error:
+        raise SeedSelectError(f"{path}: cannot be read as HDF5 ({error})") from error
+
+
 def iter_any_frames(path: Path) -> Iterator[Frame]:
     """Yield the frames of an extended-XYZ or HDF5 file."""
-    if path.suffix.lower() in HDF5_SUFFIXES:
-        return iter_hdf5(path)
-    from seedselect.io import iter_frames
+    from seedselect.io import iter_frames, to_frame
 
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        return map(to_frame, FrameStore(path))
     return iter_frames(path)
 
 
@@ -150,9 +160,8 @@ def _describe_block(
         raise SeedSelectError(
             f"{path}, frames {start}-{start + len(frames) - 1}: {error}"
         ) from error
-    temporary = cache / f".X_{number:06d}.{os.getpid()}.tmp.npy"
-    np.save(temporary, rows)
-    os.replace(temporary, cache / f"X_{number:06d}.npy")
+    with replacing(cache / f"X_{number:06d}.npy") as temporary:
+        np.save(temporary, rows)
     # The row file is written last: it says that the block is complete.
     save_arrays(
         cache / f"rows_{number:06d}.npz",

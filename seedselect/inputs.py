@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedselect.atbagging import ATBagging
-from seedselect.cache import file_hash
 from seedselect.dataset import Dataset, iter_any_frames, kind_of, load_any
 from seedselect.descriptors import elements_of
 from seedselect.errors import SeedSelectError
@@ -22,6 +21,7 @@ from seedselect.manifest import InputFile
 from seedselect.pool import Pool
 from seedselect.settings import PickSettings, make_descriptor, relative
 from seedselect.thinning import SubsetPool, thin
+from tpainn_calc.base.files import sha256
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def load_inputs(
         descriptor = make_descriptor(settings, elements)
 
     def read(path: Path) -> Dataset:
-        name = hashlib.sha256(f"{file_hash(path)} {descriptor!r}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{sha256(path)} {descriptor!r}".encode()).hexdigest()[:16]
         cache = directory / ".cache" / name
         return load_any(path, lambda: descriptor, cache, settings.targets, settings.drop)
 
@@ -110,7 +110,7 @@ def _check_targets(source: Dataset, settings: PickSettings) -> None:
 
 def input_file(data: Dataset, directory: Path) -> InputFile:
     """Return the record of a file."""
-    return InputFile(path=relative(data.path, directory), sha256=file_hash(data.path), rows=data.n)
+    return InputFile(path=relative(data.path, directory), sha256=sha256(data.path), rows=data.n)
 
 
 def info_numbers(path: Path, key: str) -> Array:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from seedselect.dataset import frame_targets, raw_targets
 from seedselect.errors import SeedSelectError
 from seedselect.frame import Frame
-from seedselect.manifest import write_text
+from tpainn_calc.base.files import write_atomically
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 Array = NDArray[np.float64]
 
@@ -101,7 +105,11 @@ def _read_csv(path: Path) -> tuple[dict[str, dict[str, float]], list[str]]:
 
 
 def ingest_frames(
-    directory: Path, paths: Iterable[Path], chosen: dict[str, Frame], replace_labels: bool
+    directory: Path,
+    paths: Iterable[Path],
+    chosen: dict[str, Frame],
+    replace_labels: bool,
+    labelled: Iterable[Atoms] = (),
 ) -> tuple[int, int]:
     """Add labelled frames; return how many are new and how many were known.
 
@@ -115,6 +123,8 @@ def ingest_frames(
         All chosen frames of the campaign.
     replace_labels : bool
         Let a new label replace one that contradicts it.
+    labelled : iterable of ase.Atoms
+        Labelled frames that come from no file.
 
     Raises
     ------
@@ -122,29 +132,34 @@ def ingest_frames(
         Unknown frame, geometry that moved, missing or non-finite label, contradiction. Nothing is
         written then.
     """
-    from seedselect.io import iter_frames, write_frames
+    from seedselect.io import iter_frames, to_frame, write_frames
+
+    def named() -> Iterator[tuple[str, Frame]]:
+        for path in paths:
+            for number, frame in enumerate(iter_frames(path)):
+                yield f"{path}, frame {number}", frame
+        for number, atoms in enumerate(labelled):
+            yield f"labelled frame {number}", to_frame(atoms)
 
     labels = read_labels(directory, "frames").frames
     new = known = 0
-    for path in paths:
-        for number, frame in enumerate(iter_frames(path)):
-            where = f"{path}, frame {number}"
-            key = _recognise(frame, chosen, where)
-            _check_label(frame, where)
-            # The pool's geometry and the new label: digits lost by a code are not taken over.
-            clean = replace(
-                chosen[key], energy=frame.energy, forces=frame.forces, info={"frame_hash": key}
-            )
-            if key in labels:
-                known += 1
-                if _contradicts(labels[key], clean) and not replace_labels:
-                    raise SeedSelectError(
-                        f"{where}: {key} already has another label ({labels[key].energy} eV, now "
-                        f"{clean.energy} eV): use --replace to overwrite it"
-                    )
-            else:
-                new += 1
-            labels[key] = clean
+    for where, frame in named():
+        key = _recognise(frame, chosen, where)
+        _check_label(frame, where)
+        # The pool's geometry and the new label: digits lost by a code are not taken over.
+        clean = replace(
+            chosen[key], energy=frame.energy, forces=frame.forces, info={"frame_hash": key}
+        )
+        if key in labels:
+            known += 1
+            if _contradicts(labels[key], clean) and not replace_labels:
+                raise SeedSelectError(
+                    f"{where}: {key} already has another label ({labels[key].energy} eV, now "
+                    f"{clean.energy} eV): use --replace to overwrite it"
+                )
+        else:
+            new += 1
+        labels[key] = clean
     if new or known:
         write_frames(directory / "labels.extxyz", labels.values())
     return new, known
@@ -237,5 +252,5 @@ def ingest_rows(
         lines += [
             ",".join([key, *(repr(row[c]) for c in columns)]) for key, row in labels.rows.items()
         ]
-        write_text(directory / "labels.csv", "\n".join(lines) + "\n")
+        write_atomically(directory / "labels.csv", "\n".join(lines) + "\n")
     return new, known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,15 +12,15 @@ from typing import Any
 import numpy as np
 import scipy
 import sklearn
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from seedselect.errors import SeedSelectError
-from seedselect.yamlfile import StrictModel
+from tpainn_calc.base.schema import Section
 
 SCHEMA = 1
 
 
-class InputFile(StrictModel):
+class InputFile(Section):
     """A file that a campaign was made from.
 
     Attributes
@@ -37,7 +36,7 @@ class InputFile(StrictModel):
     rows: int
 
 
-class Entry(StrictModel):
+class Entry(Section):
     """One chosen row.
 
     Attributes
@@ -70,7 +69,7 @@ class Entry(StrictModel):
     pool: str = ""
 
 
-class Round(StrictModel):
+class Round(Section):
     """What a call of pick or next did."""
 
     round: int
@@ -84,8 +83,10 @@ class Round(StrictModel):
     n_pending: int
 
 
-class Manifest(StrictModel):
+class Manifest(Section):
     """The whole record; see the attributes of its parts."""
+
+    model_config = ConfigDict(frozen=False)
 
     schema_version: int = SCHEMA
     kind: str
@@ -119,16 +120,6 @@ def versions() -> dict[str, str]:
         "scipy": scipy.__version__,
         "scikit-learn": sklearn.__version__,
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically and flush it to disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -11,7 +11,8 @@ import numpy as np
 
 from seedselect.dataset import Dataset, frames_at
 from seedselect.errors import SeedSelectError
-from seedselect.manifest import Entry, write_text
+from seedselect.manifest import Entry
+from tpainn_calc.base.files import write_atomically
 
 
 def write_selected(directory: Path, number: int, entries: list[Entry], pool: Dataset) -> None:
@@ -52,4 +53,4 @@ def write_selected(directory: Path, number: int, entries: list[Entry], pool: Dat
             [entry.key, entry.pool_row, entry.order, entry.round, entry.weight, *row.tolist()]
         )
     for path in (rounds / f"round_{number:03d}.csv", directory / "selected.csv"):
-        write_text(path, text.getvalue())
+        write_atomically(path, text.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from scipy.spatial import cKDTree
 from seedselect.campaign import Campaign
 from seedselect.features import column_scale
 from seedselect.inputs import Inputs
-from seedselect.manifest import write_text
+from tpainn_calc.base.files import replacing
+from tpainn_calc.base.records import write_record
 
 Array = NDArray[np.float64]
 
@@ -91,13 +91,11 @@ def write_report(campaign: Campaign, inputs: Inputs) -> dict[str, Any]:
     name = inputs.pool.target_names[0] if inputs.pool.target_names else "label"
     unit = " / eV per atom" if inputs.pool.kind == "frames" and name == "energy" else ""
     _draw(campaign.directory / "report.png", numbers, arrays, f"source {name}{unit}")
-    write_text(campaign.directory / "report.json", json.dumps(numbers, indent=1) + "\n")
+    write_record(campaign.directory / "report.json", numbers)
     return numbers
 
 
 def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target: str) -> None:
-    import os
-
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -141,6 +139,5 @@ def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target:
         title=f"worth of each label (reliability of the score {numbers['reliability']:.2f})",
         ylim=(0, None),
     )
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from seedselect.descriptors import LocalInvariants
 from seedselect.errors import SeedSelectError
-from seedselect.yamlfile import StrictModel
+from tpainn_calc.base.schema import Section, Seed
 
 
-class PickSettings(StrictModel):
+class PickSettings(Section):
     """How seeds are chosen.
 
     Attributes
@@ -69,7 +69,7 @@ class PickSettings(StrictModel):
     targets: list[str] = Field([])
     drop: list[str] = Field([])
     max_source: int = Field(20000, ge=2)
-    seed: int = 0
+    seed: Seed = 0
 
 
 def make_descriptor(settings: PickSettings, elements: Sequence[int]) -> Any:

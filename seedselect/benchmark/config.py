@@ -8,13 +8,13 @@ from pydantic import Field, field_validator
 
 from seedselect.benchmark.methods import METHODS
 from seedselect.benchmark.tasks import TASKS
-from seedselect.errors import did_you_mean
-from seedselect.yamlfile import StrictModel
+from tpainn_calc.base.errors import did_you_mean
+from tpainn_calc.base.schema import Section
 
 LearnerName = Literal["forest", "kernel_ridge"]
 
 
-class BenchmarkConfig(StrictModel):
+class BenchmarkConfig(Section):
     """What is compared, and how long.
 
     Attributes

@@ -9,8 +9,8 @@ from seedselect.benchmark.config import BenchmarkConfig
 from seedselect.benchmark.figures import draw_figures
 from seedselect.benchmark.runner import run_benchmark
 from seedselect.benchmark.statistics import write_tables
-from seedselect.lock import CampaignLock
-from seedselect.yamlfile import load_yaml
+from seedselect.campaign import campaign_lock
+from tpainn_calc.base.schema import load_config
 
 HELP = "compare ways to choose seeds over data sets"
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
-    config = load_yaml(args.config, BenchmarkConfig)
+    config = load_config(args.config, BenchmarkConfig)
     jobs = len(config.tasks) * config.repetitions
     if args.dry_run:
         curves = len(config.methods) - 1 + config.random_draws
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> str:
             f"dry run: {jobs} repetitions of {len(config.methods)} methods, {fits} forests to fit "
             f"(about {fits * 0.1 / 60:.0f} min), under 1 GB"
         )
-    with CampaignLock(args.output):
+    with campaign_lock(args.output):
         seconds = None if args.max_minutes is None else 60 * args.max_minutes
         rows = run_benchmark(config, args.output, seconds)
         results = args.results or args.output

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seedselect.campaign import ENOUGH_LABELS, Campaign
+from seedselect.campaign import Campaign, choose_next
+from seedselect.campaign.campaign import ENOUGH_LABELS
 from seedselect.commands.status import summary
-from seedselect.errors import SeedSelectError
 from seedselect.estimate import estimate
-from seedselect.lock import CampaignLock
 
 HELP = f"choose another round (judged by the labels once there are {ENOUGH_LABELS})"
 
@@ -27,10 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
-    if args.n is None and args.budget is None:
-        raise SeedSelectError("say how many to choose: -n 50 (or --budget with sampler map)")
-    if args.n is not None and args.n < 1:
-        raise SeedSelectError(f"-n {args.n}: ask for at least one point")
     if args.dry_run:
         campaign = Campaign.open(args.campaign)
         pool = args.pool
@@ -38,12 +33,14 @@ def run(args: argparse.Namespace) -> str:
             pool = campaign.input_path("pool")
         lines = estimate(campaign.input_path("source"), pool, campaign.settings).lines()
         return "\n".join(["dry run: nothing is written", *lines])
-    with CampaignLock(args.campaign):
-        campaign = Campaign.open(args.campaign)
-        found = len(campaign.manifest.rounds)
-        if args.round is not None and args.round <= found:
-            return f"round {args.round} is there already\n{summary(campaign)}"
-        if args.round is not None and args.round != found + 1:
-            raise SeedSelectError(f"--round {args.round}: {args.campaign} has {found} rounds")
-        size = campaign.choose_next(args.n, args.budget, args.pool, args.quality_key)
-        return f"{size} more chosen\n{summary(campaign)}"
+    chosen = choose_next(
+        args.campaign,
+        args.n,
+        budget=args.budget,
+        pool=args.pool,
+        quality_key=args.quality_key,
+        number=args.round,
+    )
+    if not chosen.n:
+        return f"round {args.round} is there already\n{summary(chosen.campaign)}"
+    return f"{chosen.n} more chosen\n{summary(chosen.campaign)}"

@@ -8,13 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seedselect.campaign import Campaign
+from seedselect.campaign import PickSettings, begin
 from seedselect.commands.status import summary
 from seedselect.errors import SeedSelectError
 from seedselect.estimate import estimate
-from seedselect.lock import CampaignLock
-from seedselect.settings import PickSettings
-from seedselect.yamlfile import load_yaml
+from tpainn_calc.base.schema import load_config
 
 HELP = "choose configurations to label and start a campaign"
 
@@ -54,7 +52,7 @@ def settings_from(args: argparse.Namespace) -> PickSettings:
     base = (
         PickSettings.model_validate({})
         if args.config is None
-        else load_yaml(args.config, PickSettings)
+        else load_config(args.config, PickSettings)
     )
     given: dict[str, Any] = {
         name: getattr(args, name)
@@ -83,8 +81,7 @@ def run(args: argparse.Namespace) -> str:
     for path in (args.source, args.pool):
         if path is not None and not path.is_file():
             raise SeedSelectError(f"{path}: no such file")
-    with CampaignLock(args.output):
-        campaign = Campaign.create(args.output, args.source, args.pool, settings)
+    campaign = begin(args.output, args.source, settings, pool=args.pool)
     name = "selected.extxyz" if campaign.manifest.kind == "frames" else "selected.csv"
     return (
         f"{summary(campaign)}\n"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seedselect.campaign import Campaign
+from seedselect.campaign import Campaign, campaign_lock
 from seedselect.commands.status import summary
-from seedselect.lock import CampaignLock
 from seedselect.report import write_report
 
 HELP = "draw where the chosen points lie and what they are worth"
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
-    with CampaignLock(args.campaign):
+    with campaign_lock(args.campaign):
         campaign = Campaign.open(args.campaign)
         numbers = write_report(campaign, campaign.load_inputs())
     lines = [summary(campaign)]

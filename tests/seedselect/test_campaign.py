@@ -13,10 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedselect import SeedSelectError
+from seedselect.campaign import (
+    Campaign,
+    PickSettings,
+    begin,
+    campaign_lock,
+    choose_next,
+    ingest,
+)
 from seedselect.cli import main
 from seedselect.dataset import CACHE_BLOCK
-from seedselect.io import read_frames, write_frames
+from seedselect.io import read_frames, to_frame, write_frames
 from seedselect.manifest import read_manifest
+from tpainn_calc.base.errors import BusyError
+from tpainn_calc.base.frames import attach_results
 
 
 @pytest.fixture
@@ -194,9 +205,19 @@ def test_diversity_needs_no_labels(tmp_path, make_frames, capsys):
     assert run("next", tmp_path / "c", "-n", 5) == 0
 
 
-def test_hdf5_frames(tmp_path, make_frames):
-    from seedselect.hdf5frames import write_hdf5
+def write_hdf5(path: Path, frames) -> None:
+    """One file in the layout of version 0.1's `seedselect.hdf5frames`."""
+    import h5py
 
+    with h5py.File(path, "w") as file:
+        file["offset"] = np.concatenate([[0], np.cumsum([len(f) for f in frames])])
+        for name in ("numbers", "positions", "forces"):
+            file[name] = np.concatenate([getattr(f, name) for f in frames])
+        for name in ("cell", "pbc", "energy"):
+            file[name] = np.array([getattr(f, name) for f in frames])
+
+
+def test_hdf5_frames(tmp_path, make_frames):
     write_hdf5(tmp_path / "w.h5", make_frames(30))
     assert run("pick", tmp_path / "w.h5", "-n", 4, "-o", tmp_path / "c", "--n-estimators", 10) == 0
     assert len(read_frames(tmp_path / "c" / "selected.extxyz")) == 4
@@ -269,7 +290,7 @@ def test_npz_and_hdf5_tables(tmp_path):
     [
         (["--target", "cheap"], "'row0' is not a number"),
         (["--target", "cheep", "--drop", "name"], "no labels"),
-        (["--target", "cheap", "--drop", "nam"], "did you mean 'name'"),
+        (["--target", "cheap", "--drop", "nam"], 'did you mean "name"'),
     ],
 )
 def test_faulty_table_options(words, match, table, tmp_path, capsys):
@@ -351,13 +372,13 @@ def test_a_campaign_moves_with_its_inputs(campaign, source, tmp_path):
         (["pick", "S", "-o", "O"], "say how many"),
         (["pick", "S", "-n", 61, "-o", "O"], "exceeds the 60 rows"),
         (["pick", "S", "-n", 0, "-o", "O"], "-n"),
-        (["pick", "S", "-n", 5, "-o", "O", "--smapler", "map"], "did you mean '--sampler'"),
+        (["pick", "S", "-n", 5, "-o", "O", "--smapler", "map"], 'did you mean "--sampler"'),
         (["pick", "S", "-n", 5, "-o", "O", "--sampler", "mapp"], "'kdpp', 'map' or 'random'"),
         (["pick", "S", "-n", 5, "-o", "O", "--descriptor", "no.such:thing"], "No module"),
         (["pick", "S", "-n", 5, "-o", "O", "--descriptor", "mean"], "package.module:callable"),
         (["pick", "missing.extxyz", "-n", 5, "-o", "O"], "no such file"),
         (["pick", "S", "-n", 5, "-o", "O", "--pool", "missing.csv"], "no such file"),
-        (["pik"], "did you mean 'pick'"),
+        (["pik"], 'did you mean "pick"'),
         (["status", "nowhere"], "no manifest.json"),
         (["next", "nowhere"], "say how many"),
         (["next", "nowhere", "-n", -1], "at least one"),
@@ -376,9 +397,9 @@ def test_yaml_settings_and_unknown_keys(source, tmp_path, capsys):
     assert manifest.settings["sampler"] == "map"
     assert len(manifest.entries) == 4
     for text, match in {
-        "samplr: map": "did you mean 'sampler'",
+        "samplr: map": 'did you mean "sampler"',
         "n: many": "n:",
-        "- 1": "keys and values",
+        "- 1": "must hold a mapping",
         "n: [": "not valid YAML",
     }.items():
         config.write_text(text + "\n")
@@ -393,8 +414,8 @@ def test_existing_campaign_is_not_overwritten(campaign, source, capsys):
 
 def test_two_processes_on_one_campaign(campaign, capsys):
     script = (
-        "import sys, time\nfrom seedselect.lock import CampaignLock\n"
-        "with CampaignLock(sys.argv[1]):\n    print('locked', flush=True)\n    time.sleep(60)\n"
+        "import sys, time\nfrom seedselect.campaign import campaign_lock\n"
+        "with campaign_lock(sys.argv[1]):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(campaign)], stdout=subprocess.PIPE, text=True
@@ -443,6 +464,54 @@ def test_kill_minus_nine_and_resume(tmp_path, make_frames):
     run("pick", source, "-n", 5, "-o", tmp_path / "d", "--n-estimators", 10)
     keys = [[e.key for e in read_manifest(tmp_path / name).entries] for name in ("c", "d")]
     assert keys[0] == keys[1]
+
+
+# -- in Python -----------------------------------------------------------------------------------
+
+
+def test_the_steps_in_python(source, tmp_path):
+    directory = tmp_path / "c"
+    campaign = begin(directory, source, PickSettings(n=6, n_estimators=10))
+    keys = [entry.key for entry in campaign.entries]
+    assert set(campaign.states().values()) == {"pending"}
+    frames = Campaign.open(directory).frames(keys[:3])
+    assert list(frames) == keys[:3]
+    for number, (key, atoms) in enumerate(frames.items()):
+        assert to_frame(atoms).key == key
+        assert atoms.calc is None
+        attach_results(atoms, energy=-60.0 - number, forces=np.zeros((len(atoms), 3)))
+    taken = ingest(directory, frames=frames.values(), failed=[keys[5]])
+    assert (taken.new, taken.known) == (3, 0)
+    states = taken.campaign.states()
+    assert [states[key] for key in keys] == ["done"] * 3 + ["pending"] * 2 + ["failed"]
+    chosen = choose_next(directory, 4, number=2)
+    assert chosen.n == 4
+    assert choose_next(directory, 4, number=2).n == 0
+    assert len(Campaign.open(directory).entries) == 10
+    with pytest.raises(SeedSelectError, match="not chosen in this campaign"):
+        ingest(directory, failed=["abc"])
+    with pytest.raises(SeedSelectError, match="in none of the rounds' files"):
+        campaign.frames(["abc"])
+    with pytest.raises(SeedSelectError, match="no manifest"):
+        Campaign.open(tmp_path)
+
+
+def test_a_busy_campaign_is_a_busy_error(campaign, make_frames):
+    with campaign_lock(campaign):
+        with pytest.raises(BusyError, match=f"process {os.getpid()} is working"):
+            choose_next(campaign, 2)
+        with pytest.raises(BusyError):
+            ingest(campaign, failed=["abc"], patience=0.1)
+
+
+def test_free_energy_alone_is_an_energy(campaign, tmp_path):
+    text = label(campaign, [0]).read_text()
+    assert " energy=" in text
+    path = tmp_path / "free.extxyz"
+    path.write_text(text.replace(" energy=", " free_energy="))
+    assert ingest(campaign, [path]).new == 1
+    (stored,) = read_frames(campaign / "labels.extxyz")
+    assert stored.energy == pytest.approx(-60.0)
 
 
 def test_help_names_every_command(capsys):

@@ -7,10 +7,11 @@ import gzip
 import numpy as np
 import pytest
 
-from seedselect import SeedSelectError
+from seedselect.dataset import holds_frames, iter_any_frames
 from seedselect.descriptors import LocalInvariants, describe
-from seedselect.hdf5frames import iter_hdf5, write_hdf5
-from seedselect.io import FramePool, iter_frames, read_frames, write_frames
+from seedselect.io import FramePool, iter_frames, read_frames, to_atoms, write_frames
+from tpainn_calc.base.errors import TPaiNNError
+from tpainn_calc.base.frames import write_shard
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def test_round_trip(file, make_frames):
 
 def test_compressed_and_hdf5(file, tmp_path, make_frames):
     (tmp_path / "w.extxyz.gz").write_bytes(gzip.compress(file.read_bytes()))
-    write_hdf5(tmp_path / "w.h5", make_frames(7))
+    write_shard(tmp_path, "w", [to_atoms(frame) for frame in make_frames(7)])
     keys = [frame.key for frame in make_frames(7)]
     assert [f.key for f in iter_frames(tmp_path / "w.extxyz.gz")] == keys
-    stored = list(iter_hdf5(tmp_path / "w.h5"))
+    stored = list(iter_any_frames(tmp_path / "w.h5"))
     assert [f.key for f in stored] == keys
     assert stored[3].energy == make_frames(7)[3].energy
     np.testing.assert_array_equal(stored[3].forces, make_frames(7)[3].forces)
@@ -68,21 +69,19 @@ def test_frame_pool(suffix, file, tmp_path, make_frames):
 def test_faulty_files(text, message, tmp_path):
     path = tmp_path / "bad.extxyz"
     path.write_text(text)
-    with pytest.raises(SeedSelectError, match=message):
+    with pytest.raises(TPaiNNError, match=message):
         read_frames(path)
 
 
 def test_missing_and_cut_files(file, tmp_path):
-    with pytest.raises(SeedSelectError, match="cannot be read"):
+    with pytest.raises(TPaiNNError, match="no data file"):
         read_frames(tmp_path / "missing.extxyz")
     cut = tmp_path / "cut.extxyz.gz"
     cut.write_bytes(gzip.compress(file.read_bytes())[:-200])
-    with pytest.raises(SeedSelectError, match="broken after frame"):
+    with pytest.raises(TPaiNNError, match="broken after frame"):
         read_frames(cut)
     (tmp_path / "no.h5").write_text("not HDF5")
-    from seedselect.hdf5frames import holds_frames
-
-    with pytest.raises(SeedSelectError, match="HDF5"):
+    with pytest.raises(TPaiNNError, match="HDF5"):
         holds_frames(tmp_path / "no.h5")
 
 

@@ -75,19 +75,24 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f' (did you mean "{by_lower_case[close[0]]}"?)' if close else ""
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+def check_choice(
+    name: str,
+    value: object,
+    choices: Iterable[str],
+    error: type[TPaiNNError] = ConfigError,
+) -> str:
     """Return `value` if it is one of `choices`.
 
     Raises
     ------
     ConfigError
-        Names the parameter, the value, all choices and the closest one.
+        Or the class `error`: names the parameter, the value, all choices and the closest one.
     """
     allowed = list(choices)
     if not isinstance(value, str) or value not in allowed:
         listing = ", ".join(repr(choice) for choice in allowed)
         hint = did_you_mean(str(value), allowed)
-        raise ConfigError(f"{name}={value!r} is unknown; choose one of {listing}{hint}")
+        raise error(f"{name}={value!r} is unknown; choose one of {listing}{hint}")
     return value
 
 

@@ -69,7 +69,8 @@ class Lock:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     holder = os.pread(self._descriptor, 32, 0).decode().strip() or "unknown"
-                    raise BusyError(self.busy.format(holder=holder)) from None
+                    # not `format`: a path in the message may hold braces
+                    raise BusyError(self.busy.replace("{holder}", holder)) from None
                 time.sleep(0.05)
             else:
                 return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
 
 from tpainn_calc.base.command import run_command
-from tpainn_calc.base.errors import did_you_mean
+from tpainn_calc.base.errors import BusyError, check_choice, did_you_mean
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 
 
@@ -63,3 +65,23 @@ def test_a_defect_is_one_line_and_debug_shows_where(capsys):
     )
     assert run_command(raising(ZeroDivisionError()), debug=True) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_wrong_choice_may_be_an_error_of_another_class():
+    class Own(TPaiNNError, ValueError):
+        pass
+
+    with pytest.raises(Own, match='did you mean "map"'):
+        check_choice("sampler", "mapp", ["map", "kdpp"], Own)
+    with pytest.raises(ConfigError):
+        check_choice("sampler", "mapp", ["map", "kdpp"])
+
+
+def test_a_busy_message_may_hold_braces(tmp_path):
+    path = tmp_path / "{odd}"
+    with (
+        Lock(path, f"{path}: {{holder}}"),
+        pytest.raises(BusyError, match=rf"\{{odd\}}: {os.getpid()}"),
+        Lock(path, f"{path}: {{holder}}"),
+    ):
+        pass

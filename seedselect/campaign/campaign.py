@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedselect.atbagging import ATBagging
-from seedselect.cache import file_hash
 from seedselect.dataset import Dataset, frames_at
 from seedselect.descriptors import describe
 from seedselect.errors import SeedSelectError
@@ -23,12 +23,16 @@ from seedselect.manifest import (
     Round,
     read_manifest,
     versions,
-    write_text,
 )
 from seedselect.output import write_selected
 from seedselect.quality import shape_quality
 from seedselect.selection import Selection
 from seedselect.settings import PickSettings, label_costs
+from tpainn_calc.base.files import sha256, write_atomically
+from tpainn_calc.base.frames import iter_extxyz
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 Array = NDArray[np.float64]
 
@@ -91,6 +95,11 @@ class Campaign:
 
     # -- state -------------------------------------------------------------------------------
 
+    @property
+    def entries(self) -> list[Entry]:
+        """Chosen frames or rows, round by round in labelling order."""
+        return self.manifest.entries
+
     def labels(self) -> Labels:
         """Return the labels that have come in."""
         return read_labels(self.directory, self.manifest.kind)
@@ -103,6 +112,47 @@ class Campaign:
             for entry in self.manifest.entries
         }
 
+    def frames(self, keys: Iterable[str]) -> dict[str, Atoms]:
+        """Return frames by key, without labels, round by round in labelling order.
+
+        Raises
+        ------
+        SeedSelectError
+            If the campaign is one of table rows, or a frame is in none of the rounds' files.
+        """
+        if self.manifest.kind != "frames":
+            raise SeedSelectError(f"{self.directory}: a campaign of table rows holds no frames")
+        wanted = set(keys)
+        found: dict[str, Atoms] = {}
+        for path in sorted(self.directory.glob("rounds/round_*.extxyz")):
+            for atoms in iter_extxyz(path):
+                key = str(atoms.info.get("frame_hash", ""))
+                if key in wanted:
+                    found[key] = atoms
+        missing = wanted - set(found)
+        if missing:
+            raise SeedSelectError(
+                f"{self.directory / 'rounds'}: frame {min(missing)} of the campaign is in none of "
+                "the rounds' files; put the files back"
+            )
+        return found
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Refuse keys that were not chosen."""
+        known = {entry.key for entry in self.entries}
+        for key in keys:
+            if key not in known:
+                raise SeedSelectError(f"--failed {key}: not chosen in this campaign")
+
+    def mark_failed(self, keys: Iterable[str]) -> None:
+        """Record that labels of these keys could not be computed."""
+        self.check_keys(keys := set(keys))
+        self.manifest.entries = [
+            entry.model_copy(update={"failed": True}) if entry.key in keys else entry
+            for entry in self.entries
+        ]
+        self.write()
+
     def input_path(self, name: str) -> Path:
         """Return the path of an input and check that the file has not changed."""
         record = self.manifest.inputs.get(name)
@@ -113,7 +163,7 @@ class Campaign:
             raise SeedSelectError(
                 f"{path}: the {name} file of the campaign is missing: put it back there"
             )
-        if file_hash(path) != record.sha256:
+        if sha256(path) != record.sha256:
             raise SeedSelectError(
                 f"{path}: changed since the campaign began: put the original back, or start a new "
                 "campaign"
@@ -334,4 +384,4 @@ class Campaign:
             number = len(self.manifest.rounds)
             latest = [e for e in self.manifest.entries if e.round == number]
             write_selected(self.directory, number, latest, pool)
-        write_text(self.directory / "manifest.json", self.manifest.to_text())
+        write_atomically(self.directory / "manifest.json", self.manifest.to_text())
