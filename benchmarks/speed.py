@@ -221,9 +221,9 @@ def _training_step(atoms, features: int, fused: bool, device: str) -> Callable[[
     from ase.calculators.singlepoint import SinglePointCalculator
 
     from tpainn_calc import Hyperparameters, Potential, ops
-    from training.config import LossSection, OptimizerSection
-    from training.dataset import FrameDataset
-    from training.module import PotentialModule, loss_terms
+    from training.data.batches import FrameDataset
+    from training.fit.config import LossSection, OptimizerSection
+    from training.fit.module import PotentialModule, loss_terms
 
     if len(atoms) > LARGEST_TRAINING[device]:
         sys.exit(f"training is timed up to {LARGEST_TRAINING[device]} atoms")

@@ -81,21 +81,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from training.config import AutotuneConfig, TrainingConfig
-    from training.fit import fit
+    from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig, TrainingConfig
 
-    tunes = arguments.method == "autotune"
-    schema: type[TrainingConfig | AutotuneConfig] = AutotuneConfig if tunes else TrainingConfig
+    schemas: tuple[type[FitConfig], ...] = (TrainingConfig, PretrainConfig, AutotuneConfig)
+    schema = next(schema for schema in schemas if schema.method == arguments.method)
     config = load_config(arguments.config, schema)
-    path = fit(
-        config,
-        Path.cwd(),
-        resume=arguments.resume,
-        progress=not arguments.quiet,
-        method=arguments.method,
-        model=arguments.model if tunes else None,
-    )
-    print(path)
+    if isinstance(config, AutotuneConfig) and arguments.model is not None:
+        config = config.starting_from(arguments.model)
+    # torch and lightning are loaded when the configuration is known to be right
+    from training.fit.run import fit
+
+    print(fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet))
     return 0
 
 
@@ -109,9 +105,11 @@ def _classical(arguments: argparse.Namespace) -> int:
 
 
 def _curve(arguments: argparse.Namespace) -> int:
-    from training.curve import CurveConfig, run_curve
+    from training.study.config import CurveConfig
 
     config = load_config(arguments.config, CurveConfig)
+    from training.study.curve import run_curve
+
     print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
@@ -131,11 +129,11 @@ def _label(arguments: argparse.Namespace) -> int:
 
 def _split(arguments: argparse.Namespace) -> int:
     from tpainn_calc.base.errors import DataError
-    from training.config import RunConfig
-    from training.labelled import read_labelled_set
+    from training.data.run_data import read_run_data
+    from training.fit.config import RunConfig
 
     config = load_config(arguments.config, RunConfig, extra=True)
-    data = read_labelled_set(config, Path.cwd())
+    data = read_run_data(config.data, Path.cwd(), forces=config.loss.forces > 0)
     for name in ("validation", "test"):
         for atoms in data.part(name):
             if arguments.key not in atoms.info:
@@ -146,9 +144,10 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tpainn_calc.modelfile import load_model
-    from training.evaluate import evaluate
-    from training.frames import read_frames
-    from training.split import test_frames
+    from training.data.frames import read_frames
+    from training.data.split import test_frames
+    from training.fit.evaluation import evaluate
+    from training.fit.parity import write_evaluation
 
     potential, manifest = load_model(arguments.model)
     frames, rejected = read_frames(arguments.data, level=manifest.level_of_theory, forces=False)
@@ -158,7 +157,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     report = evaluate(potential, held_out, title=f"{manifest.name} on {arguments.data.name}")
     print(report.describe())
     if arguments.output:
-        report.save(arguments.output)
+        write_evaluation(report, arguments.output)
         print(arguments.output / "parity.png")
     return 0
 

@@ -88,16 +88,16 @@ PRETRAIN = (
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``cheap.extxyz`` and the model ``pretrained/springs.safetensors``."""
     from tpainn_calc.base.schema import load_config
-    from training.config import TrainingConfig
     from training.fit import fit
+    from training.fit.config import PretrainConfig
 
     folder = tmp_path_factory.mktemp("cheap")
     rng = np.random.default_rng(1)
     frames = [spring_molecule(rng, CHEAP, 0.8) for _ in range(60)]
     ase.io.write(folder / "cheap.extxyz", frames, format="extxyz")
     (folder / "pretrain.yaml").write_text(PRETRAIN)
-    config = load_config(folder / "pretrain.yaml", TrainingConfig)
-    fit(config, folder, progress=False, method="pretrain")
+    config = load_config(folder / "pretrain.yaml", PretrainConfig)
+    fit(config, folder, progress=False)
     return folder
 
 

@@ -15,8 +15,8 @@ import time
 import traceback
 from pathlib import Path
 
-import training.evaluate
 import training.fit
+import training.fit.evaluation
 import training.loop.run
 from tpainn_calc.base.schema import load_config
 from training.labels.campaign import run_seedselect

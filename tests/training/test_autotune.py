@@ -15,12 +15,14 @@ from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError, DataError
 from tpainn_calc.modelfile import load_model
 from training.cli import main
-from training.config import AutotuneConfig, TrainingConfig
-from training.dataset import FrameDataset, StreamSampler
-from training.fit import _replay, fit
-from training.frames import read_frames
-from training.module import PotentialModule
-from training.start import learning_rates, tuned_start
+from training.data.batches import FrameDataset
+from training.data.frames import read_frames
+from training.data.sampler import StreamSampler
+from training.fit import fit
+from training.fit.config import AutotuneConfig, TrainingConfig
+from training.fit.initial import learning_rates, pretrained_potential
+from training.fit.module import PotentialModule
+from training.fit.trainer import _replay
 
 TUNE = """\
 output: tuned
@@ -76,10 +78,10 @@ def test_autotune_refits_the_references_and_keeps_what_is_frozen(
 
 
 def test_resume_gives_the_same_weights(folder: Path, model: Path) -> None:
-    expected, _ = load_model(fit(tune_config(), folder, progress=False, model=model))
+    expected, _ = load_model(fit(tune_config().starting_from(model), folder, progress=False))
     # stopped at half time: same schedule, and the first of two checkpoints
     config = tune_config(TUNE.replace("output: tuned", "output: stopped"))
-    from training import fit as module
+    from training.fit import trainer as module
 
     class Stop(module.MetricsFile):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):  # type: ignore[no-untyped-def]
@@ -89,16 +91,16 @@ def test_resume_gives_the_same_weights(folder: Path, model: Path) -> None:
     original, module.MetricsFile = module.MetricsFile, Stop  # type: ignore[misc]
     try:
         with pytest.raises(SystemExit):
-            fit(config, folder, progress=False, model=model)
+            fit(config.starting_from(model), folder, progress=False)
     finally:
         module.MetricsFile = original  # type: ignore[misc]
-    got, _ = load_model(fit(config, folder, resume=True, progress=False, model=model))
+    got, _ = load_model(fit(config.starting_from(model), folder, resume=True, progress=False))
     for name, weight in expected.state_dict().items():
         assert torch.equal(weight, got.state_dict()[name]), name
     other = folder / "other.safetensors"
     other.write_bytes(fit_copy(model, other))
     with pytest.raises(ConfigError, match="the model or the configuration changed"):
-        fit(config, folder, resume=True, progress=False, model=other)
+        fit(config.starting_from(other), folder, resume=True, progress=False)
 
 
 def fit_copy(model: Path, other: Path) -> bytes:
@@ -125,16 +127,16 @@ def test_what_does_not_fit_is_refused_with_the_reason(
     folder: Path, model: Path, old: str, new: str, message: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
-        fit(tune_config(TUNE.replace(old, new)), folder, progress=False, model=model)
+        fit(tune_config(TUNE.replace(old, new)).starting_from(model), folder, progress=False)
 
 
 def test_other_elements_and_no_start_are_refused(folder: Path, model: Path) -> None:
     nitrogen = Atoms("N2", positions=[[0, 0, 0], [0, 0, 1.1]])
     nitrogen.calc = SinglePointCalculator(nitrogen, energy=0.0, forces=np.zeros((2, 3)))
     with pytest.raises(ConfigError, match="knows H, O, but the data hold N too"):
-        tuned_start(tune_config(), [nitrogen], model)
+        pretrained_potential(tune_config().starting_from(model), [nitrogen])
     with pytest.raises(ConfigError, match="no model to start from: give --from"):
-        tuned_start(tune_config(), [nitrogen])
+        pretrained_potential(tune_config(), [nitrogen])
 
 
 def test_rates_fall_with_depth_and_readout_only_trains_the_readout(model: Path) -> None:
@@ -169,7 +171,7 @@ def test_replayed_frames_are_moved_to_the_new_references(
     )
     config = tune_config(TUNE.split("tune:")[0] + replay)
     frames, _ = read_frames(folder / "data.extxyz", "springs")
-    start = tuned_start(config, frames, model)
+    start = pretrained_potential(config.starting_from(model), frames)
     replayed = _replay(config, folder, start)
     assert replayed is not None
     old = start.previous.reference_energies["cheap"] if start.previous else {}
@@ -178,7 +180,7 @@ def test_replayed_frames_are_moved_to_the_new_references(
     cheap = ase.io.read(pretrained / "cheap.extxyz", 3)
     assert batch.energy.item() == pytest.approx(cheap.get_potential_energy() + shift)
     assert batch.weight.item() == 0.3
-    fit(config, folder, progress=False, model=model)
+    fit(config.starting_from(model), folder, progress=False)
     wrong = tune_config((TUNE.split("tune:")[0] + replay).replace("level: cheap", "level: PM6"))
     with pytest.raises(ConfigError, match="knows reference energies of 'cheap' only"):
         _replay(wrong, folder, start)
@@ -206,14 +208,14 @@ def test_energies_alone_need_no_forces_and_no_gradient(
     ase.io.write("bare.extxyz", bare, format="extxyz")
     text = TUNE.replace("data.extxyz", "bare.extxyz")
     with pytest.raises(DataError, match="no forces"):
-        fit(tune_config(text), folder, progress=False, model=model)
+        fit(tune_config(text).starting_from(model), folder, progress=False)
 
-    from training.labelled import read_labelled_set
-    from training.start import fresh_start
+    from training.data.run_data import read_run_data
+    from training.fit.initial import fresh_potential
 
     config = tune_config(text + "loss: {forces: 0.0}\n")
-    data = read_labelled_set(config, folder)
-    start = tuned_start(config, data.part("train"), model)
+    data = read_run_data(config.data, folder, forces=config.loss.forces > 0)
+    start = pretrained_potential(config.starting_from(model), data.part("train"))
     module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
     batch = FrameDataset(data.part("train"), start.potential.elements, 3.0)[0]
 
@@ -224,22 +226,22 @@ def test_energies_alone_need_no_forces_and_no_gradient(
     assert module.predict_batch(batch, create_graph=True).forces is None
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    path = fit(config, folder, progress=False, model=model)
+    path = fit(config.starting_from(model), folder, progress=False)
     _, manifest = load_model(path)
     assert set(manifest.errors) >= {"energy_meV_per_atom_mae"}
     assert "forces_meV_per_A_mae" not in manifest.errors
     scratch = TrainingConfig(
         **{**_plain_config(), "loss": {"forces": 0.0}, "model": {"n_features": 8, "n_blocks": 1}}
     )
-    assert fresh_start(scratch, data.part("train")).potential.scale > 0
+    assert fresh_potential(scratch, data.part("train")).potential.scale > 0
     with pytest.raises(ConfigError, match="nothing to learn"):
         tune_config(TUNE + "loss: {forces: 0.0, energy: 0.0}\n")
 
 
 def test_subsets_are_nested(folder: Path) -> None:
-    from training.labelled import read_labelled_set
+    from training.data.run_data import read_run_data
 
-    data = read_labelled_set(tune_config(TUNE.replace(", n_train: 20", "")), folder)
+    data = read_run_data(tune_config(TUNE.replace(", n_train: 20", "")).data, folder)
     small, large = (set(data.subset(n, 7).split.train.tolist()) for n in (5, 20))
     assert small < large
     assert small != set(data.subset(5, 8).split.train.tolist())

@@ -20,7 +20,7 @@ from training.classical.config import ClassicalConfig
 from training.classical.generate import generate
 from training.classical.source import Limits
 from training.cli import main
-from training.frames import read_frames
+from training.data.frames import read_frames
 
 CONFIG = """\
 output: emt

@@ -4,7 +4,8 @@ import pytest
 
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
-from training.config import TrainingConfig, expand_path
+from training.data.paths import expand_path
+from training.fit.config import TrainingConfig
 
 
 def test_reads_a_valid_file(config_file: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.errors import ConfigError, DataError
-from training import curve
-from training.curve import CurveConfig, run_curve
-from training.curve_figures import summarise
+from training.study import curve
+from training.study.config import CurveConfig
+from training.study.curve import run_curve
+from training.study.curve_figures import summarise
 
 CURVE = """\
 output: curve

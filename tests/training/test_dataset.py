@@ -10,14 +10,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from tpainn_calc.errors import DataError
-from training.dataset import (
+from training.data.batches import (
     FrameDataset,
     Memory,
-    StreamSampler,
     collate,
     shortest_distances,
 )
-from training.frames import read_frames
+from training.data.frames import read_frames
+from training.data.sampler import StreamSampler
 
 
 def test_round_trip_plain_and_gzipped(data_file: Path, frames: list[Atoms]) -> None:

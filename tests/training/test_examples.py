@@ -11,13 +11,13 @@ from tpainn_calc.base.frames import results_of
 from tpainn_calc.base.schema import Section, load_config
 from tpainn_calc.modelfile import load_model
 from training.classical.config import ClassicalConfig
-from training.config import AutotuneConfig, TrainingConfig
-from training.curve import CurveConfig
-from training.evaluate import evaluate
+from training.data.frames import read_frames
 from training.fit import fit
-from training.frames import read_frames
+from training.fit.config import AutotuneConfig, TrainingConfig
+from training.fit.evaluation import evaluate
 from training.labels.config import load_engine
 from training.loop.config import LoopConfig
+from training.study.config import CurveConfig
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))

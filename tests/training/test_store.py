@@ -12,8 +12,8 @@ from ase import Atoms
 
 from tpainn_calc.base.frames import FrameStore, write_shard
 from tpainn_calc.errors import DataError
-from training.frames import read_frames
-from training.qm9 import LEVEL, QM9Frames
+from training.data.frames import read_frames
+from training.data.qm9 import LEVEL, QM9Frames
 
 
 def test_shards_hold_frames_as_they_were(tmp_path: Path, frames: list[Atoms]) -> None:

@@ -16,12 +16,12 @@ from ase.calculators.lj import LennardJones
 from tpainn_calc.base.frames import attach_results
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.potential import Prediction
-from training.config import AutotuneConfig, LossSection, TrainingConfig
-from training.dataset import Batch, FrameDataset, collate
-from training.evaluate import evaluate
+from training.data.batches import Batch, FrameDataset, collate
+from training.data.frames import read_frames
 from training.fit import fit
-from training.frames import read_frames
-from training.module import loss_terms
+from training.fit.config import AutotuneConfig, LossSection, TrainingConfig
+from training.fit.evaluation import evaluate
+from training.fit.loss import loss_terms
 
 
 def argon(rng: np.random.Generator, edge: float, stress: bool) -> Atoms:
@@ -65,7 +65,7 @@ def test_tuning_on_stress_lowers_its_error(tmp_path: Path) -> None:
     paths = [start]
     for output, weight in (("without", 0.0), ("with", 10.0)):
         tune = AutotuneConfig(**config("new.extxyz", output, weight))
-        paths.append(fit(tune, tmp_path, progress=False, model=start))
+        paths.append(fit(tune.starting_from(start), tmp_path, progress=False))
     errors = [evaluate(load_model(path)[0], test).summary()["stress_MPa_mae"] for path in paths]
     before, without, with_stress = errors
     assert with_stress < 0.5 * before

@@ -18,7 +18,7 @@ from tpainn_calc.base.frames import attach_results
 from training.classical.config import CalculatorSection
 from training.classical.dynamics import displaced, langevin
 from training.classical.source import Rejected, Task
-from training.config import expand_path
+from training.data.paths import expand_path
 
 
 def make_calculator(path: str, arguments: dict[str, Any], key: str) -> Any:

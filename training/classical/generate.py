@@ -27,7 +27,7 @@ from training.classical.config import (
     WaterSection,
 )
 from training.classical.source import Limits, Rejected, Source, Task
-from training.config import expand_path
+from training.data.paths import expand_path
 
 _log = logging.getLogger(__name__)
 

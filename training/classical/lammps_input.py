@@ -24,7 +24,7 @@ from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
 from training.classical.config import LammpsSection
 from training.classical.source import Rejected, Task
-from training.config import expand_path
+from training.data.paths import expand_path
 
 DAMPING = 100.0  # fs, of the thermostat
 # with these, forces are not the derivative of the energy

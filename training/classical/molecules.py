@@ -15,7 +15,7 @@ from tpainn_calc.base.frames import attach_results
 from training.classical.config import MoleculesSection
 from training.classical.dynamics import displaced, langevin
 from training.classical.source import Rejected, Task
-from training.config import expand_path
+from training.data.paths import expand_path
 
 KCAL_PER_MOL = units.kcal / units.mol  # eV
 FIELDS = ("MMFF94", "UFF")
@@ -275,7 +275,7 @@ _cache: dict[Path, Any] = {}
 
 
 def _qm9(path: Path) -> Any:
-    from training.qm9 import QM9Frames
+    from training.data.qm9 import QM9Frames
 
     if path not in _cache:
         _cache[path] = QM9Frames(path)

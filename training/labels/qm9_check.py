@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.units import Hartree
 
 from tpainn_calc.base.command import run_command
-from training.config import expand_path
+from training.data.paths import expand_path
 from training.labels.config import LabelConfig
 from training.labels.engine import make_engine
 

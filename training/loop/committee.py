@@ -13,9 +13,10 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from tpainn_calc.base.frames import results_of
 from tpainn_calc.calculator import TPaiNNCalculator
-from training.config import AutotuneConfig, DataSection, TrainingConfig, TunedModelSection
-from training.evaluate import Evaluation
+from training.data.config import DataSection
 from training.fit import fit
+from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig, TunedModelSection
+from training.fit.evaluation import Evaluation
 from training.loop.config import AutotuneStage, LoopConfig, PretrainStage
 
 
@@ -41,11 +42,11 @@ def pretrain_member(
         The model file.
     """
     p = config.pretrain
-    run = TrainingConfig(
+    run = PretrainConfig(
         **_common(config, member, source, level, output, p, p.block),
         model=p.model.model_copy(update={"name": "pretrained"}),
     )
-    return _fit(run, output, "pretrain", None)
+    return _fit(run, output)
 
 
 def tune_member(
@@ -76,7 +77,7 @@ def tune_member(
         model=TunedModelSection(name=config.name),
         tune=a.tune,
     )
-    return _fit(run, output, "autotune", start)
+    return _fit(run.starting_from(start), output)
 
 
 def _common(
@@ -107,10 +108,8 @@ def _common(
     }
 
 
-def _fit(
-    run: TrainingConfig | AutotuneConfig, output: Path, method: str, start: Path | None
-) -> Path:
-    path = fit(run, output, resume=True, progress=False, method=method, model=start)
+def _fit(run: FitConfig, output: Path) -> Path:
+    path = fit(run, output, resume=True, progress=False)
     # a finished member is not resumed: what is left of its run is the model and the record
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     return path

@@ -9,7 +9,7 @@ from typing import Any
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum
-from training.config import expand_path
+from training.data.paths import expand_path
 from training.loop.config import FREE, LoopConfig
 
 #: Keys of classical sources that name a file.

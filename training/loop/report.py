@@ -9,7 +9,7 @@ from typing import Any
 
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.tables import write_table
-from training.evaluate import COLOURS
+from training.fit.parity import COLOURS
 from training.loop.config import LoopConfig
 
 #: Stages of a round, in their order; members and runs are added up.

@@ -14,8 +14,9 @@ from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.classical.config import ClassicalConfig
 from training.classical.generate import generate, make_source
-from training.config import expand_path
-from training.frames import read_frames
+from training.data.frames import read_frames
+from training.data.paths import expand_path
+from training.fit.parity import write_evaluation
 from training.labels.engine import make_engine
 from training.loop.committee import frame_errors, judge, pretrain_member, tune_member
 from training.loop.config import LoopConfig, StopStage
@@ -206,7 +207,7 @@ class Loop:
         folder, device = self.round(number), self.config.device
         title = f"round {number}: test frames"
         evaluation, deviation = judge(self._models(number), self._test_frames(), title, device)
-        evaluation.save(folder)
+        write_evaluation(evaluation, folder)
         results: dict[str, Any] = {**evaluation.summary(), "deviation": float(deviation.mean())}
         if number:  # what the committee said of these frames before it had seen them
             labelled = read_extxyz(folder / "labelled.extxyz")

@@ -17,7 +17,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,15 @@ from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.modelfile import load_model
-from training.config import AutotuneConfig, TuneSection
-from training.curve import CurveConfig
-from training.curve_figures import plain_ticks
-from training.evaluate import evaluate
-from training.fit import train, write_model
-from training.frames import Frames, read_frames
-from training.labelled import LabelledSet
-from training.split import Split
-from training.start import tuned_start
+from training.data.frames import Frames, read_frames
+from training.data.run_data import RunData
+from training.data.split import Split
+from training.fit.config import AutotuneConfig, TuneSection
+from training.fit.evaluation import evaluate
+from training.fit.model import write_model
+from training.fit.trainer import train
+from training.study.config import CurveConfig
+from training.study.curve_figures import plain_ticks
 
 MODEL = DATA / "water-iamoeba.safetensors"
 SIZES = (4, 8, 16, 30, 60)
@@ -100,10 +99,8 @@ def run(frames: Frames, arm: Arm, n: int, seed: int, steps: int, folder: Path) -
     config = config_of(steps, seed)
     chosen = arm.train(n, seed)
     # what is validated on chooses nothing: there is one validation, and it is the last step
-    data = LabelledSet(frames, Split(chosen, chosen[:1], chosen[:0]), {FRAMES.name: ""})
-    trained = train(
-        config, folder, folder, data, partial(tuned_start, config, data.part("train"), MODEL), False
-    )
+    data = RunData(frames, Split(chosen, chosen[:1], chosen[:0]), {FRAMES.name: ""})
+    trained = train(config, folder, folder, data, False)
     write_model(folder / "model.safetensors", config, data, trained, {"set": "none"})
     potential, _ = load_model(folder / "model.safetensors")
     rows = []

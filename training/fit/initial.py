@@ -18,14 +18,14 @@ from tpainn_calc.base.frames import checksum, results_of
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, find_model, load_model
 from tpainn_calc.potential import Hyperparameters, Potential, predict
-from training.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
-from training.reference import ReferenceFit, fit_reference_energies, reference_table
+from training.fit.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
+from training.fit.reference_energies import ReferenceFit, fit_reference_energies, reference_table
 
 SHAPE = ("elements", "n_features", "n_blocks", "cutoff", "n_basis", "basis", "envelope")
 
 
 @dataclass
-class Start:
+class InitialState:
     """A potential that is ready to be trained.
 
     Attributes
@@ -104,7 +104,7 @@ class Totals:
         return np.stack([columns.get(e, none) for e in elements], axis=1)
 
 
-def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "scratch") -> Start:
+def fresh_potential(config: TrainingConfig, frames: Sequence[Atoms]) -> InitialState:
     """Random weights; reference energies and energy scale fitted to `frames`.
 
     Raises
@@ -129,12 +129,10 @@ def fresh_start(config: TrainingConfig, frames: Sequence[Atoms], method: str = "
     reference = fit_reference_energies(counts, totals.energy, elements)
     potential.reference_energies.copy_(torch.from_numpy(reference.energies))
     potential.scale.fill_(_energy_scale(totals, totals.energy - counts @ reference.energies))
-    return Start(potential, reference, method, reference.describe())
+    return InitialState(potential, reference, config.method, reference.describe())
 
 
-def tuned_start(
-    config: AutotuneConfig, frames: Sequence[Atoms], model: str | Path | None = None
-) -> Start:
+def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> InitialState:
     """The weights of a pretrained model, with reference energies of the level of `frames`.
 
     The reference energies are fitted to what the pretrained network leaves unexplained, so the
@@ -145,8 +143,6 @@ def tuned_start(
     config : AutotuneConfig
     frames : sequence of ase.Atoms
         Training frames.
-    model : path or str, optional
-        Model file; ``tune.start`` by default.
 
     Raises
     ------
@@ -154,10 +150,9 @@ def tuned_start(
         If no model is named; if it has other elements, cut-off or size than the data or the
         configuration ask for; if a part to freeze does not exist or nothing is left to train.
     """
-    name = model if model is not None else config.tune.start
-    if name is None:
+    if config.tune.start is None:
         raise ConfigError("no model to start from: give --from MODEL or 'tune: start'")
-    path = find_model(name)
+    path = find_model(config.tune.start)
     potential, manifest = load_model(path, kernel="auto" if _fused(config) else "plain")
     _check_shape(config, potential.hyperparameters, path)
     totals = Totals.of(frames)
@@ -185,7 +180,7 @@ def tuned_start(
     for key, parameter in potential.named_parameters():
         parameter.requires_grad_(rates[key] > 0)
     source = {"name": manifest.name, "level": manifest.level_of_theory, "sha256": checksum(path)}
-    return Start(potential, reference, "autotune", table, rates, manifest, source)
+    return InitialState(potential, reference, config.method, table, rates, manifest, source)
 
 
 def learning_rates(potential: Potential, tune: TuneSection) -> dict[str, float]:

@@ -13,106 +13,26 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError, DataError, DivergedError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum
-from tpainn_calc.base.schema import Positive, Section
 from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.modelfile import find_model, load_model
-from training.config import (
-    AutotuneConfig,
-    LossSection,
-    ModelSection,
-    OptimizerSection,
-    RunConfig,
-    TrainingConfig,
-    TunedModelSection,
-    TuneSection,
-    expand_path,
-)
-from training.evaluate import evaluate
-from training.fit import train, write_model
-from training.labelled import LabelledSet, read_data
-from training.start import SHAPE, Start, fresh_start, tuned_start
+from training.data.paths import expand_path
+from training.data.run_data import RunData, read_run_data
+from training.fit.evaluation import evaluate
+from training.fit.model import write_model
+from training.fit.trainer import train
+from training.study.config import ARMS, Arm, CurveConfig, Point
+from training.study.curve_figures import draw
 
 _log = logging.getLogger(__name__)
-
-Arm = Literal["scratch", "tpainn"]
-ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
-
-
-class CurveSection(Section):
-    """What is compared.
-
-    Attributes
-    ----------
-    pretrained : str
-        Model file that the T-PaiNN arm starts from.
-    sizes : list of int
-        Numbers of DFT training frames.
-    seeds : list of int
-        Each draws its own nested subsets, weights and order of the data.
-    learning_rates : list of float
-        The grid, the same for both arms.
-    grid_seeds : int
-        With how many of the seeds the grid is searched; the others use what was best there.
-    """
-
-    pretrained: str
-    sizes: list[int] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
-    learning_rates: list[Positive] = Field(min_length=1)
-    grid_seeds: int = Field(1, ge=1)
-
-
-class CurveConfig(RunConfig):
-    """``tpainn-train curve``: the sections of a scratch run, `tune` and `curve`."""
-
-    model: ModelSection = ModelSection()
-    tune: TuneSection = TuneSection()
-    curve: CurveSection
-
-    def run(self, point: Point) -> TrainingConfig | AutotuneConfig:
-        """Configuration of one run."""
-        data = self.data.model_copy(update={"n_train": point.n_train, "subset_seed": point.seed})
-        optimizer: OptimizerSection = self.optimizer.model_copy(
-            update={"learning_rate": point.learning_rate}
-        )
-        loss: LossSection = self.loss
-        common: dict[str, Any] = {"output": point.key, "seed": point.seed, "device": self.device}
-        if point.arm == "scratch":
-            return TrainingConfig(
-                **common, data=data, loss=loss, optimizer=optimizer, model=self.model
-            )
-        model = TunedModelSection(**self.model.model_dump(include={"name", *SHAPE}))
-        return AutotuneConfig(
-            **common, data=data, loss=loss, optimizer=optimizer, model=model, tune=self.tune
-        )
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run of a curve."""
-
-    arm: Arm
-    n_train: int
-    seed: int
-    learning_rate: float
-
-    @property
-    def key(self) -> str:
-        """Name of its folder."""
-        return f"{self.arm}-n{self.n_train}-seed{self.seed}-lr{self.learning_rate:g}"
-
-
-CurveConfig.model_rebuild()
 
 
 def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
@@ -141,12 +61,10 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     ConfigError
         If the folder holds a curve of another configuration, or a chosen run diverged.
     """
-    from training.curve_figures import draw
-
     output = expand_path(config.output, base)
     model = find_model(expand_path(config.curve.pretrained, base))
     _record(config, output, model)
-    data = read_data(config.data, base, forces=config.loss.forces > 0)
+    data = read_run_data(config.data, base, forces=config.loss.forces > 0)
     largest = max(config.curve.sizes)
     if largest > len(data.split.train):
         raise DataError(
@@ -178,7 +96,7 @@ def _cell(
     config: CurveConfig,
     base: Path,
     output: Path,
-    data: LabelledSet,
+    data: RunData,
     model: Path,
     arm: Arm,
     n_train: int,
@@ -218,25 +136,18 @@ def _warn_of_edge(rates: list[float], best: float, cell: str) -> None:
 
 
 def _run(
-    config: CurveConfig, base: Path, output: Path, data: LabelledSet, model: Path, point: Point
+    config: CurveConfig, base: Path, output: Path, data: RunData, model: Path, point: Point
 ) -> dict[str, float]:
     folder = output / point.key
     done = folder / "validation.json"
     if done.is_file():
         return dict(json.loads(done.read_text()))
-    run = config.run(point)
+    run = config.run(point, model)
     subset = data.subset(point.n_train, point.seed)
     folder.mkdir(parents=True, exist_ok=True)
-
-    def start() -> Start:
-        frames = subset.part("train")
-        if isinstance(run, AutotuneConfig):
-            return tuned_start(run, frames, model)
-        return fresh_start(run, frames)
-
     began = time.monotonic()
     try:
-        trained = train(run, base, folder, subset, start, progress=False)
+        trained = train(run, base, folder, subset, progress=False)
     except DivergedError as error:  # a rate of the grid that is too large
         _log.warning("%s: %s", point.key, error)
         best = {"val_loss": math.inf}
@@ -250,7 +161,7 @@ def _run(
     return best
 
 
-def _test(folder: Path, data: LabelledSet) -> dict[str, float]:
+def _test(folder: Path, data: RunData) -> dict[str, float]:
     done = folder / "test.json"
     if done.is_file():
         return dict(json.loads(done.read_text()))

@@ -1,20 +1,17 @@
-"""Errors of a potential on labelled frames, in numbers and as a parity plot."""
+"""Errors of a potential on labelled frames."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.files import write_atomically
 from tpainn_calc.potential import Potential, predict
-from training.dataset import FrameDataset
+from training.data.batches import FrameDataset
 
 
 @dataclass(frozen=True)
@@ -66,37 +63,6 @@ class Evaluation:
         rows += [f"{n:28s} {s[n + '_mae']:10.3f} {s[n + '_rmse']:10.3f}" for n in names]
         return "\n".join([f"{self.title} ({len(self.energy)} frames)", *rows])
 
-    def save(self, folder: Path) -> None:
-        """Write ``evaluation.json`` and ``parity.png``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {"title": self.title, "n_frames": len(self.energy), **self.summary()}
-        write_atomically(folder / "evaluation.json", json.dumps(record, indent=1).encode())
-        self.plot(folder / "parity.png")
-
-    def plot(self, path: Path) -> None:
-        """Parity plot of energies per atom and force components."""
-        from matplotlib.figure import Figure
-
-        panels = 2 if len(self.forces) else 1
-        figure = Figure(figsize=(4.5 * panels, 4.4), layout="constrained")
-        left, *others = figure.subplots(1, panels, squeeze=False)[0]
-        s = self.summary()
-        offset = self.energy_label.mean()
-        _parity(left, self.energy_label - offset, self.energy - offset, "energy − mean, eV/atom")
-        left.set_title(f"MAE {s['energy_meV_per_atom_mae']:.2f} meV/atom")
-        for right in others:
-            for symbol, colour in zip(sorted(set(self.symbols)), COLOURS, strict=False):
-                mask = self.symbols == symbol
-                label, value = self.forces_label[mask].ravel(), self.forces[mask].ravel()
-                _parity(right, label, value, "force component, eV/Å", colour, symbol)
-            right.set_title(f"MAE {s['forces_meV_per_A_mae']:.1f} meV/Å")
-            right.legend(markerscale=4)
-        figure.suptitle(self.title)
-        figure.savefig(path, dpi=130)
-
-
-COLOURS = ("#2a6fbb", "#c8442b", "#3c9d55", "#8a5cc2", "#b8862b", "#555555")
-
 
 def evaluate(
     potential: Potential, frames: Sequence[Atoms], title: str = "", device: str = "cpu"
@@ -108,7 +74,7 @@ def evaluate(
     potential : Potential
         In evaluation mode.
     frames : sequence of ase.Atoms
-        Labelled, as :func:`training.frames.read_frames` returns them; forces may be missing.
+        Labelled, as :func:`training.data.frames.read_frames` returns them; forces may be missing.
     title : str
     device : str
 
@@ -149,19 +115,3 @@ def evaluate(
         joined["s0"],
         joined["s"],
     )
-
-
-def golden_cluster(atoms: Atoms, n: int = 9) -> Atoms:
-    """The `n` atoms nearest to the first atom, without periodicity: small, but real geometry."""
-    nearest = np.argsort(atoms.get_distances(0, range(len(atoms)), mic=True), kind="stable")[:n]
-    vectors = atoms.get_distances(0, nearest, mic=True, vector=True)
-    symbols = [atoms.symbols[i] for i in nearest]
-    return Atoms(symbols, positions=vectors)
-
-
-def _parity(axis, label, value, name, colour=COLOURS[0], legend=None) -> None:  # type: ignore[no-untyped-def]
-    low, high = float(min(label.min(), value.min())), float(max(label.max(), value.max()))
-    axis.plot([low, high], [low, high], color="0.7", lw=1, zorder=0)
-    axis.scatter(label, value, s=3, alpha=0.5, color=colour, label=legend, rasterized=True)
-    axis.set_xlabel(f"reference {name}")
-    axis.set_ylabel(f"potential {name}")

@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section
+from training.data.config import DataSection
 
+if TYPE_CHECKING:
+    from ase import Atoms
 
-class DataSection(Section):
-    """Which frames are read, and how they are split.
-
-    Attributes
-    ----------
-    files : list of str
-        Extended-XYZ files (also .gz). ``${TPAINN_DATA}`` stands for the folder of reference data.
-    level : str
-        Level of theory of the labels. Frames that carry a ``level`` of their own must agree.
-    max_force : float, optional
-        Frames with a larger force (eV/Å) on any atom are rejected, counted and listed.
-    min_distance : float, optional
-        Likewise frames with two atoms closer than this, Å.
-    group_by : str, optional
-        Info key that names the trajectory of a frame; blocks never cross trajectories.
-    whole_groups : bool
-        Split by whole groups, such as molecules, instead of by blocks within each.
-    block : int
-        Consecutive frames that stay together in the split.
-    validation, test : float
-        Fractions of the blocks.
-    split_seed : int
-        Fixes the split, independently of the training seed.
-    n_train : int, optional
-        Train on this many frames of the training set only, drawn at random. The draws of one
-        `subset_seed` are nested: a smaller one is part of every larger one.
-    subset_seed : int
-    """
-
-    files: list[str] = Field(min_length=1)
-    level: str = ""
-    max_force: Positive | None = None
-    min_distance: Positive | None = None
-    group_by: str | None = None
-    whole_groups: bool = False
-    block: int = Field(1, ge=1)
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    test: Fraction = 0.1
-    split_seed: int = 0
-    n_train: int | None = Field(None, ge=1)
-    subset_seed: int = 0
+    from training.fit.initial import InitialState
 
 
 class ModelSection(Section):
@@ -162,15 +124,59 @@ class RunConfig(Section):
 
 
 class FitConfig(RunConfig):
-    """A run of one training loop."""
+    """A run of one training loop; what it starts from is up to the subclass."""
 
+    method: ClassVar[str]
     trainer: TrainerSection = TrainerSection()
+
+    @property
+    def name(self) -> str:
+        """Name of the potential."""
+        raise NotImplementedError
+
+    @property
+    def replayed(self) -> ReplaySection | None:
+        """Frames of the pretraining level that are mixed in."""
+        return None
+
+    def initial_state(self, frames: Sequence[Atoms]) -> InitialState:
+        """The potential before its first step.
+
+        Parameters
+        ----------
+        frames : sequence of ase.Atoms
+            Training frames, for reference energies and energy scale.
+
+        Raises
+        ------
+        ConfigError
+            If no potential can be made that fits both `frames` and the configuration.
+        """
+        raise NotImplementedError
 
 
 class TrainingConfig(FitConfig):
-    """A run that starts from fresh weights: ``scratch`` and ``pretrain``."""
+    """``scratch``: a run that starts from fresh weights."""
 
+    method = "scratch"
     model: ModelSection = ModelSection()
+
+    @property
+    def name(self) -> str:
+        """Name of the potential."""
+        return self.model.name
+
+    def initial_state(self, frames: Sequence[Atoms]) -> InitialState:
+        """Fresh weights; see :func:`training.fit.initial.fresh_potential`."""
+        from training.fit.initial import fresh_potential
+
+        return fresh_potential(self, frames)
+
+
+class PretrainConfig(TrainingConfig):
+    """``pretrain``: a run from fresh weights whose model is meant to be tuned."""
+
+    method = "pretrain"
 
 
 class TunedModelSection(Section):
@@ -234,30 +240,30 @@ class TuneSection(Section):
 
 
 class AutotuneConfig(FitConfig):
-    """A run that starts from a pretrained model."""
+    """``autotune``: a run that starts from a pretrained model."""
 
+    method = "autotune"
     model: TunedModelSection = TunedModelSection()
     tune: TuneSection = TuneSection()
 
+    @property
+    def name(self) -> str:
+        """Name of the potential."""
+        return self.model.name
 
-def expand_path(name: str, base: Path) -> Path:
-    """Path of a data file: ``${TPAINN_DATA}`` and ``~`` expanded, relative to `base`.
+    @property
+    def replayed(self) -> ReplaySection | None:
+        """Frames of the pretraining level that are mixed in."""
+        return self.tune.replay
 
-    Without the environment variable, ``${TPAINN_DATA}`` is ``../shared/data`` beside the
-    repository.
+    def starting_from(self, model: str | os.PathLike[str]) -> Self:
+        """The same run from another pretrained model."""
+        return self.model_copy(
+            update={"tune": self.tune.model_copy(update={"start": os.fspath(model)})}
+        )
 
-    Raises
-    ------
-    ConfigError
-        If ``${TPAINN_DATA}`` is needed and there is no such folder.
-    """
-    if "${TPAINN_DATA}" in name:
-        beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-        folder = Path(os.environ.get("TPAINN_DATA", beside))
-        if not folder.is_dir():
-            raise ConfigError(
-                f"{name}: the reference data are not here; set TPAINN_DATA to their folder"
-            )
-        name = name.replace("${TPAINN_DATA}", str(folder))
-    path = Path(name).expanduser()
-    return path if path.is_absolute() else base / path
+    def initial_state(self, frames: Sequence[Atoms]) -> InitialState:
+        """Pretrained weights; see :func:`training.fit.initial.pretrained_potential`."""
+        from training.fit.initial import pretrained_potential
+
+        return pretrained_potential(self, frames)

@@ -12,7 +12,7 @@ from ase.neighborlist import neighbor_list
 
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.frames import open_frames, results_of
-from training.qm9 import QM9Frames
+from training.data.qm9 import QM9Frames
 
 
 class Frames(Sequence[Atoms]):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tpainn_calc.errors import DataError
-from training.reference import fit_reference_energies
+from training.fit.reference_energies import fit_reference_energies
 
 
 def test_exact_on_synthetic_data() -> None:

@@ -18,10 +18,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from tpainn_calc.modelfile import load_model
-from training.config import AutotuneConfig, TrainingConfig
-from training.dataset import FrameDataset, StreamSampler
+from training.data.batches import FrameDataset
+from training.data.sampler import StreamSampler
 from training.fit import fit
-from training.parallel import is_main, validation_loader
+from training.fit.config import AutotuneConfig, TrainingConfig
+from training.fit.processes import is_main, validation_loader
 
 TRAIN = [sys.executable, "-m", "training.cli"]
 PATIENCE = 1200.0  # seconds, on a machine with other work

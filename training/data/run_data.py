@@ -13,15 +13,16 @@ import numpy as np
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum
-from training.config import DataSection, RunConfig, expand_path
-from training.frames import Frames, read_frames
-from training.split import Split, split_blocks, split_groups
+from training.data.config import DataSection
+from training.data.frames import Frames, read_frames
+from training.data.paths import expand_path
+from training.data.split import Split, split_blocks, split_groups
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class LabelledSet:
+class RunData:
     """The frames of a run, split.
 
     Attributes
@@ -43,7 +44,7 @@ class LabelledSet:
         """Frames of ``"train"``, ``"validation"`` or ``"test"``."""
         return self.frames.select(getattr(self.split, name))
 
-    def subset(self, n_train: int, seed: int) -> LabelledSet:
+    def subset(self, n_train: int, seed: int) -> RunData:
         """The same set with `n_train` training frames; subsets of one seed are nested.
 
         Raises
@@ -58,12 +59,7 @@ class LabelledSet:
         return replace(self, split=replace(self.split, train=np.sort(chosen)))
 
 
-def read_labelled_set(config: RunConfig, base: Path) -> LabelledSet:
-    """Read, check and split the data of a configuration; paths are relative to `base`."""
-    return read_data(config.data, base, forces=config.loss.forces > 0)
-
-
-def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
+def read_run_data(d: DataSection, base: Path, forces: bool = True) -> RunData:
     """Read, check and split data.
 
     Parameters
@@ -96,17 +92,17 @@ def read_data(d: DataSection, base: Path, forces: bool = True) -> LabelledSet:
         split = split_groups(groups, d.validation, d.test, d.split_seed)
     else:
         split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
-    data = LabelledSet(frames, split, files, rejected)
+    data = RunData(frames, split, files, rejected)
     return data.subset(d.n_train, d.subset_seed) if d.n_train else data
 
 
-def record_split(output: Path, data: LabelledSet, start: str | None = None) -> None:
+def record_split(output: Path, data: RunData, start: str | None = None) -> None:
     """Write ``split.json`` and ``rejected.txt``, or check that they are those of this run.
 
     Parameters
     ----------
     output : Path
-    data : LabelledSet
+    data : RunData
     start : str, optional
         sha256 of the model that the run starts from.
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tpainn_calc.base.files import write_atomically
-from training.dataset import StreamSampler
+from training.data.sampler import StreamSampler
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

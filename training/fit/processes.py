@@ -17,8 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset, DataLoader
 
 from tpainn_calc.base.errors import ConfigError
-from training.config import FitConfig
-from training.dataset import Batch, FrameDataset, collate
+from training.data.batches import Batch, FrameDataset, collate
+from training.fit.config import FitConfig
 
 
 def check_processes(config: FitConfig) -> None:

@@ -1,0 +1,1 @@
+"""Labelled frames: read, checked, split, and turned into batches of graphs."""

@@ -1,0 +1,52 @@
+"""Configuration of the data of a run: which frames are read, and how they are split."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tpainn_calc.base.schema import Fraction, Positive, Section
+
+
+class DataSection(Section):
+    """Which frames are read, and how they are split.
+
+    Attributes
+    ----------
+    files : list of str
+        Extended-XYZ files (also .gz). ``${TPAINN_DATA}`` stands for the folder of reference data.
+    level : str
+        Level of theory of the labels. Frames that carry a ``level`` of their own must agree.
+    max_force : float, optional
+        Frames with a larger force (eV/Å) on any atom are rejected, counted and listed.
+    min_distance : float, optional
+        Likewise frames with two atoms closer than this, Å.
+    group_by : str, optional
+        Info key that names the trajectory of a frame; blocks never cross trajectories.
+    whole_groups : bool
+        Split by whole groups, such as molecules, instead of by blocks within each.
+    block : int
+        Consecutive frames that stay together in the split.
+    validation, test : float
+        Fractions of the blocks.
+    split_seed : int
+        Fixes the split, independently of the training seed.
+    n_train : int, optional
+        Train on this many frames of the training set only, drawn at random. The draws of one
+        `subset_seed` are nested: a smaller one is part of every larger one.
+    subset_seed : int
+    """
+
+    files: list[str] = Field(min_length=1)
+    level: str = ""
+    max_force: Positive | None = None
+    min_distance: Positive | None = None
+    group_by: str | None = None
+    whole_groups: bool = False
+    block: int = Field(1, ge=1)
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    test: Fraction = 0.1
+    split_seed: int = 0
+    n_train: int | None = Field(None, ge=1)
+    subset_seed: int = 0

@@ -1,0 +1,101 @@
+"""Configuration of a learning curve, and the runs that it consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tpainn_calc.base.schema import Positive, Section
+from training.fit.config import (
+    AutotuneConfig,
+    FitConfig,
+    LossSection,
+    ModelSection,
+    OptimizerSection,
+    RunConfig,
+    TrainingConfig,
+    TunedModelSection,
+    TuneSection,
+)
+from training.fit.initial import SHAPE
+
+Arm = Literal["scratch", "tpainn"]
+ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
+
+
+class CurveSection(Section):
+    """What is compared.
+
+    Attributes
+    ----------
+    pretrained : str
+        Model file that the T-PaiNN arm starts from.
+    sizes : list of int
+        Numbers of DFT training frames.
+    seeds : list of int
+        Each draws its own nested subsets, weights and order of the data.
+    learning_rates : list of float
+        The grid, the same for both arms.
+    grid_seeds : int
+        With how many of the seeds the grid is searched; the others use what was best there.
+    """
+
+    pretrained: str
+    sizes: list[int] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    learning_rates: list[Positive] = Field(min_length=1)
+    grid_seeds: int = Field(1, ge=1)
+
+
+class CurveConfig(RunConfig):
+    """``tpainn-train curve``: the sections of a scratch run, `tune` and `curve`."""
+
+    model: ModelSection = ModelSection()
+    tune: TuneSection = TuneSection()
+    curve: CurveSection
+
+    def run(self, point: Point, pretrained: Path) -> FitConfig:
+        """Configuration of one run.
+
+        Parameters
+        ----------
+        point : Point
+        pretrained : Path
+            Where those of T-PaiNN start.
+        """
+        data = self.data.model_copy(update={"n_train": point.n_train, "subset_seed": point.seed})
+        optimizer: OptimizerSection = self.optimizer.model_copy(
+            update={"learning_rate": point.learning_rate}
+        )
+        loss: LossSection = self.loss
+        common: dict[str, Any] = {"output": point.key, "seed": point.seed, "device": self.device}
+        if point.arm == "scratch":
+            return TrainingConfig(
+                **common, data=data, loss=loss, optimizer=optimizer, model=self.model
+            )
+        model = TunedModelSection(**self.model.model_dump(include={"name", *SHAPE}))
+        tuned = AutotuneConfig(
+            **common, data=data, loss=loss, optimizer=optimizer, model=model, tune=self.tune
+        )
+        return tuned.starting_from(pretrained)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a curve."""
+
+    arm: Arm
+    n_train: int
+    seed: int
+    learning_rate: float
+
+    @property
+    def key(self) -> str:
+        """Name of its folder."""
+        return f"{self.arm}-n{self.n_train}-seed{self.seed}-lr{self.learning_rate:g}"
+
+
+CurveConfig.model_rebuild()
