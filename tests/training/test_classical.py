@@ -17,8 +17,8 @@ from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from training.classical import generate as module
 from training.classical.config import ClassicalConfig
+from training.classical.contract import Limits
 from training.classical.generate import generate
-from training.classical.source import Limits
 from training.cli import main
 from training.data.frames import read_frames
 
@@ -70,7 +70,7 @@ def test_interrupted_run_ends_with_the_same_files(
     with pytest.raises(KeyboardInterrupt):
         generate(again, tmp_path, progress=False)
     folder = generate(again, tmp_path, progress=False)
-    assert calls == 4  # three tasks, one of them twice
+    assert calls == 4  # three shards, one of them twice
     assert contents(folder) == expected
 
     frames, rejected = read_frames(folder, level="EMT")

@@ -15,7 +15,7 @@ from training.data.frames import read_frames
 from training.fit import fit
 from training.fit.config import AutotuneConfig, TrainingConfig
 from training.fit.evaluation import evaluate
-from training.labels.config import load_engine
+from training.labels.engines.config import load_engine
 from training.loop.config import LoopConfig
 from training.study.config import CurveConfig
 

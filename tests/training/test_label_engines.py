@@ -16,10 +16,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.units import Bohr, Hartree, create_units
 
-from training.labels.attempts import label_by_attempts
-from training.labels.check import energy_outliers, problem_of
-from training.labels.config import LabelConfig
-from training.labels.engine import Engine, EngineCrashed, Label, LabelFailed, make_engine
+from training.labels.checks import energy_outliers, problem_of
+from training.labels.engines.attempts import label_by_attempts
+from training.labels.engines.config import LabelConfig
+from training.labels.engines.contract import Engine, EngineCrashed, Label, LabelFailed
+from training.labels.engines.factory import make_engine
 
 needs_cp2k = pytest.mark.skipif(
     shutil.which("cp2k_shell.psmp") is None, reason="needs CP2K (apt-get install cp2k cp2k-data)"
@@ -101,7 +102,7 @@ class TestTBLite:
         assert label.atoms.get_potential_energy() == pytest.approx(energy, abs=1e-4)
 
     def test_scf_that_never_converges_fails(self, monkeypatch):
-        from training.labels import tblite
+        from training.labels.engines import tblite
 
         monkeypatch.setattr(tblite, "FALLBACKS", [("3 steps", {"max_iterations": 3})])
         with pytest.raises(LabelFailed, match=r"2 steps: .*; 3 steps: "):
@@ -136,7 +137,7 @@ class TestPySCF:
         assert label.level == "B3LYP/sto-3g grid 1 (PySCF)"
 
     def test_basis_of_qm9_mixes_cartesian_d_and_pure_f(self):
-        from training.labels.pyscf import mixed_functions
+        from training.labels.engines.pyscf import mixed_functions
 
         field = make(kind="pyscf").mean_field(molecule("CO"))  # type: ignore[attr-defined]
         # per atom: 3 s, 2 p, two Cartesian d (6 each), one f: 10 Cartesian or 7 pure functions
@@ -177,7 +178,7 @@ SMALL: dict[str, Any] = {"kind": "cp2k", "cutoff": 120.0, "basis": "DZVP-GTH"}
 @needs_cp2k
 class TestCP2K:
     def test_network_label_is_what_cp2k_prints(self, tmp_path):
-        from training.labels.cp2k_input import nnp_input
+        from training.labels.engines.cp2k_input import nnp_input
 
         atoms, other = water(5.0), water(5.5)
         other.positions += 0.1
@@ -192,8 +193,8 @@ class TestCP2K:
         assert "not DFT" in label.level
 
     def test_dft_label_is_what_cp2k_prints(self, tmp_path):
-        from training.labels.config import CP2KConfig
-        from training.labels.cp2k_input import dft_input
+        from training.labels.engines.config import CP2KConfig
+        from training.labels.engines.cp2k_input import dft_input
 
         atoms = water(4.5)
         engine = make(**SMALL)

@@ -22,10 +22,10 @@ from ase.calculators.emt import EMT
 
 from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from training.cli import main
-from training.labels.config import AnyEngine, LabelConfig, load_engine
-from training.labels.executor import _Worker
+from training.labels.engines.config import AnyEngine, LabelConfig, load_engine
 from training.labels.folder import LabelLock
-from training.labels.work import LabelError, label_campaign
+from training.labels.labelling import LabelError, label_campaign
+from training.labels.processes import _Worker
 
 N = 10
 HERE = Path(__file__).parent

@@ -16,9 +16,9 @@ from ase.io import write
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.config import ClassicalConfig
+from training.classical.contract import Rejected
 from training.classical.generate import generate, make_source
 from training.classical.lammps_input import LammpsSource
-from training.classical.source import Rejected
 from training.classical.water import label_water
 from training.classical.water_model import water_lattice
 from training.data.frames import read_frames
@@ -56,7 +56,7 @@ def source(folder: Path, atoms: list[Atoms], text: str = INPUT, **options) -> La
 
 
 def run(what: LammpsSource) -> list[Atoms]:
-    frames = [frame for task in what.tasks() for frame in what.frames(task, seed=1)]
+    frames = [frame for shard in what.shards() for frame in what.frames(shard, seed=1)]
     assert all(isinstance(frame, Atoms) for frame in frames), frames
     return frames  # type: ignore[return-value]
 
@@ -122,8 +122,8 @@ def test_water_agrees_with_openmm(
 def test_atoms_that_fly_apart_end_in_a_rejection(tmp_path: Path, crystal: Atoms) -> None:
     crystal.positions[0] = crystal.positions[1] + 0.3  # a clash
     what = source(tmp_path, [crystal], timestep=50.0, frames_per_point=3)
-    (task,) = what.tasks()
-    *_, last = what.frames(task, seed=0)
+    (shard,) = what.shards()
+    *_, last = what.frames(shard, seed=0)
     assert isinstance(last, Rejected)
     assert "ERROR" in last.reason
 
@@ -148,10 +148,10 @@ def test_inputs_that_make_no_labels_are_refused(
 
 def test_missing_files_and_programs_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no LAMMPS file .*nowhere"):
-        LammpsSource(tmp_path / "nowhere", "x").tasks()
+        LammpsSource(tmp_path / "nowhere", "x").shards()
     (tmp_path / "in").write_text("")
     with pytest.raises(ConfigError, match="'lmp-of-mine -x': no such program"):
-        LammpsSource(tmp_path / "in", "x", command="lmp-of-mine -x").tasks()
+        LammpsSource(tmp_path / "in", "x", command="lmp-of-mine -x").shards()
 
 
 def test_a_configuration_makes_a_store(tmp_path: Path, crystal: Atoms) -> None:

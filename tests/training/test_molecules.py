@@ -12,8 +12,8 @@ import pytest
 from ase import Atoms
 
 from tpainn_calc.errors import DataError
+from training.classical.contract import Rejected
 from training.classical.molecules import MoleculeSource, bonded
-from training.classical.source import Rejected
 
 pytest.importorskip("rdkit")
 
@@ -45,8 +45,8 @@ def test_gradients_are_those_of_the_energy(source: MoleculeSource) -> None:
 
 
 def test_frames_say_their_force_field_and_failures_are_listed(source: MoleculeSource) -> None:
-    (task,) = source.tasks()
-    found = list(source.frames(task, seed=0))
+    (shard,) = source.shards()
+    found = list(source.frames(shard, seed=0))
     frames = [f for f in found if isinstance(f, Atoms)]
     fields = {f.info["molecule"]: f.info["force_field"] for f in frames}
     assert fields == {"CCO": "MMFF94", "c1ccccc1O": "MMFF94", "B1OCO1": "UFF"}
@@ -55,7 +55,7 @@ def test_frames_say_their_force_field_and_failures_are_listed(source: MoleculeSo
     assert failure.reason == "molecule C1CC: not a valid SMILES"
     # thermal energy, not a minimum: 3N-6 modes with kT/2 each, give or take
     assert all(np.abs(f.get_forces()).max() > 0.3 for f in frames)
-    again = [f for f in source.frames(task, seed=0) if isinstance(f, Atoms)]
+    again = [f for f in source.frames(shard, seed=0) if isinstance(f, Atoms)]
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True))
 
 
@@ -65,14 +65,14 @@ def test_structures_get_bonds_from_their_geometry(tmp_path: Path) -> None:
     source = MoleculeSource(
         path, frames_per_molecule=2, sampling="displacement", exclude=("two-0",)
     )
-    (task,) = source.tasks()
-    frames = list(source.frames(task, seed=1))
+    (shard,) = source.shards()
+    frames = list(source.frames(shard, seed=1))
     assert [f.get_chemical_formula() for f in frames if isinstance(f, Atoms)] == ["C6H6"] * 2
     with pytest.raises(DataError, match=r"bonding|several molecules"):
         bonded(Atoms("HeHe", positions=[[0, 0, 0], [0, 0, 5]]))
 
 
 def test_every_nth_molecule_of_a_list(source: MoleculeSource) -> None:
-    thinned = replace(source, every=2, per_task=1)
-    assert [task.options["members"] for task in thinned.tasks()] == [[0], [2]]
-    assert [t.options["members"] for t in replace(thinned, first=1).tasks()] == [[1], [3]]
+    thinned = replace(source, every=2, per_shard=1)
+    assert [shard.options["members"] for shard in thinned.shards()] == [[0], [2]]
+    assert [t.options["members"] for t in replace(thinned, first=1).shards()] == [[1], [3]]

@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms, units
 
 from tpainn_calc.errors import ConfigError, DataError
-from training.classical.source import Limits, Rejected
+from training.classical.contract import Limits, Rejected
 from training.classical.water import WaterSource, label_water
 from training.classical.water_calculator import KJ_PER_MOL, iamoeba
 from training.classical.water_model import WATER_MODELS, water_lattice, whole_molecules
@@ -109,7 +109,7 @@ def box() -> Atoms:
     source = WaterSource(
         "q-spcfw", (64,), (300.0,), (1.0,), frames_per_point=1, equilibration=0.1, spacing=0.1
     )
-    (frame,) = source.frames(source.tasks()[0], seed=0)
+    (frame,) = source.frames(source.shards()[0], seed=0)
     assert isinstance(frame, Atoms)
     return frame
 
@@ -159,8 +159,8 @@ def test_pressure_changes_the_box() -> None:
         spacing=0.1,
         stress=False,
     )
-    (task,) = source.tasks()
-    frames = list(source.frames(task, seed=1))
+    (shard,) = source.shards()
+    frames = list(source.frames(shard, seed=1))
     assert not any(isinstance(f, Rejected) for f in frames)
     volumes = {round(f.get_volume(), 3) for f in frames if isinstance(f, Atoms)}
     assert len(volumes) == 2
@@ -185,7 +185,7 @@ def test_iamoeba_molecule_is_the_published_one() -> None:
 
 def test_frames_labelled_by_iamoeba() -> None:
     source = WaterSource("q-spcfw", (27,), (300.0,), (0.95,), (), 1, 0.01, 0.01, labels="iamoeba")
-    (frame,) = source.frames(source.tasks()[0], seed=1)
+    (frame,) = source.frames(source.shards()[0], seed=1)
     assert source.level == source.describe()["labels"] == "iAMOEBA"
     assert isinstance(frame, Atoms)
     # one calculator: its cut-off, made for the box, must not move with the volume

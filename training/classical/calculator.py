@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,35 +12,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
 
-from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.frames import attach_results
 from training.classical.config import CalculatorSection
+from training.classical.contract import Rejected, Shard
 from training.classical.dynamics import displaced, langevin
-from training.classical.source import Rejected, Task
 from training.data.paths import expand_path
-
-
-def make_calculator(path: str, arguments: dict[str, Any], key: str) -> Any:
-    """Calculator of a dotted path, such as ``ase.calculators.emt.EMT``.
-
-    Parameters
-    ----------
-    path : str
-    arguments : dict
-        Its keyword arguments.
-    key : str
-        Where the configuration names it, for the message.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such class or factory, or it refuses its arguments.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"{key} {path!r}: {error}") from None
+from training.labels.engines.calculator import make_calculator
 
 
 @dataclass(frozen=True)
@@ -62,8 +39,8 @@ class CalculatorSource:
     sampling : {"none", "displacement", "langevin"}
     temperature, spacing, timestep, displacement : float
         K, ps, fs, Å.
-    per_task : int
-        Structures per task.
+    per_shard : int
+        Structures per shard.
     """
 
     calculator: str
@@ -76,7 +53,7 @@ class CalculatorSource:
     spacing: float = 0.1
     timestep: float = 0.5
     displacement: float = 0.05
-    per_task: int = 50
+    per_shard: int = 50
 
     @classmethod
     def from_section(cls, s: CalculatorSection, base: Path) -> CalculatorSource:
@@ -104,24 +81,24 @@ class CalculatorSource:
         """The calculator and its arguments."""
         return {"engine": f"ASE {ase.__version__}", "calculator": self.calculator}
 
-    def tasks(self) -> Sequence[Task]:
+    def shards(self) -> Sequence[Shard]:
         """Groups of structures."""
         self._make()  # a wrong path is said before anything runs
         n = len(self._structures())
         return [
-            Task(
+            Shard(
                 f"structures-{k:06d}",
                 k,
-                {"members": list(range(first, min(first + self.per_task, n)))},
+                {"members": list(range(first, min(first + self.per_shard, n)))},
             )
-            for k, first in enumerate(range(0, n, self.per_task))
+            for k, first in enumerate(range(0, n, self.per_shard))
         ]
 
-    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+    def frames(self, shard: Shard, seed: int) -> Iterator[Atoms | Rejected]:
         """Geometries of the structures of a group."""
         calculator = self._make()
         structures = self._structures()
-        for member in task.options["members"]:
+        for member in shard.options["members"]:
             rng = np.random.default_rng((seed, member))
             try:
                 for geometry in self._geometries(structures[member], calculator, rng):

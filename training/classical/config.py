@@ -145,7 +145,7 @@ class ClassicalConfig(Section):
     format : {"hdf5", "extxyz"}
     seed : int
     workers : int
-        Processes; tasks (state points, groups of molecules) are shared among them.
+        Processes; shards (state points, groups of molecules) are shared among them.
     max_force, min_distance : float
         Frames beyond these are rejected, counted and listed: eV/Å, Å.
     """

@@ -1,4 +1,4 @@
-"""Run a classical source: task by task, on several processes, resumable at any time."""
+"""Run a classical source: shard by shard, on several processes, resumable at any time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from training.classical.config import (
     MoleculesSection,
     WaterSection,
 )
-from training.classical.source import Limits, Rejected, Source, Task
+from training.classical.contract import Limits, Rejected, Shard, Source
 from training.data.paths import expand_path
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def make_source(config: ClassicalConfig, base: Path) -> Source:
 def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path:
     """Write the frames of a classical source.
 
-    Run it again after an interruption: tasks whose frames are on disk are not repeated, and the
+    Run it again after an interruption: shards whose frames are on disk are not repeated, and the
     result is the same, byte for byte, as that of an undisturbed run.
 
     Parameters
@@ -82,7 +82,7 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     Returns
     -------
     Path
-        The folder: one shard per task, ``source.json`` (what made them) and ``rejected.txt``.
+        The folder: one file per shard, ``source.json`` (what made them) and ``rejected.txt``.
 
     Raises
     ------
@@ -91,18 +91,18 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     """
     folder = expand_path(config.output, base)
     source = make_source(config, base)
-    tasks = source.tasks()
+    shards = source.shards()
     _record(folder, config, source)
     suffix = SUFFIX if config.format == "hdf5" else ".extxyz"
-    todo = [t for t in tasks if not (folder / f"{t.key}{suffix}").is_file()]
-    jobs = [(source, task, config, folder) for task in todo]
+    todo = [t for s in shards if not (folder / f"{s.key}{suffix}").is_file()]
+    jobs = [(source, shard, config, folder) for shard in todo]
     began, n_frames = time.monotonic(), 0
-    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), disable=not progress) as bar:
+    with tqdm(total=len(shards), initial=len(shards) - len(todo), disable=not progress) as bar:
         for n in _run_jobs(jobs, config.workers):
             n_frames += n
             bar.update()
             bar.set_postfix_str(f"{n_frames / (time.monotonic() - began):.1f} frames/s")
-    rejected = [line for task in tasks for line in _rejected(folder, task.key)]
+    rejected = [line for shard in shards for line in _rejected(folder, shard.key)]
     write_atomically(folder / "rejected.txt", "\n".join(rejected).encode())
     seconds = time.monotonic() - began
     if n_frames:
@@ -114,7 +114,7 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     return folder
 
 
-Job = tuple[Source, Task, ClassicalConfig, Path]
+Job = tuple[Source, Shard, ClassicalConfig, Path]
 
 
 def _run_jobs(jobs: list[Job], workers: int) -> Iterator[int]:
@@ -127,27 +127,27 @@ def _run_jobs(jobs: list[Job], workers: int) -> Iterator[int]:
 
 
 def _run_job(job: Job) -> int:
-    source, task, config, folder = job
+    source, shard, config, folder = job
     limits = Limits(config.max_force, config.min_distance)
     kept: list[Atoms] = []
     rejected: list[str] = []
-    for number, frame in enumerate(source.frames(task, config.seed)):
+    for number, frame in enumerate(source.frames(shard, config.seed)):
         problem = frame.reason if isinstance(frame, Rejected) else limits.problem(frame)
         if problem is not None:
-            rejected.append(f"{task.key}, frame {number}: {problem}")
+            rejected.append(f"{shard.key}, frame {number}: {problem}")
             continue
         assert isinstance(frame, Atoms)  # a rejected one has a problem
         frame.info["level"] = source.level
         kept.append(frame)
     if config.format == "hdf5":
-        write_shard(folder, task.key, kept, rejected)
+        write_shard(folder, shard.key, kept, rejected)
         return len(kept)
-    # the list first: the frames mark the task as done
-    write_atomically(folder / f"{task.key}.rejected", json.dumps(rejected).encode())
+    # the list first: the frames mark the shard as done
+    write_atomically(folder / f"{shard.key}.rejected", json.dumps(rejected).encode())
     text = io.StringIO()
     if kept:
         ase.io.write(text, kept, format="extxyz")
-    write_atomically(folder / f"{task.key}.extxyz", text.getvalue().encode())
+    write_atomically(folder / f"{shard.key}.extxyz", text.getvalue().encode())
     return len(kept)
 
 

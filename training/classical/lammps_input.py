@@ -23,7 +23,7 @@ from ase.data import atomic_masses, chemical_symbols
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
 from training.classical.config import LammpsSection
-from training.classical.source import Rejected, Task
+from training.classical.contract import Rejected, Shard
 from training.data.paths import expand_path
 
 DAMPING = 100.0  # fs, of the thermostat
@@ -103,7 +103,7 @@ class LammpsSource:
             "thermostat": "Langevin, 0.1 ps",
         }
 
-    def tasks(self) -> Sequence[Task]:
+    def shards(self) -> Sequence[Shard]:
         """One per data file and temperature."""
         for path in (self.path, *self.data):
             if not path.is_file():
@@ -112,7 +112,7 @@ class LammpsSource:
         still = self.sampling == "none"
         points = product(range(max(1, len(self.data))), (0.0,) if still else self.temperatures)
         return [
-            Task(
+            Shard(
                 f"data{k:04d}" + ("" if still else f"-T{temperature:g}"),
                 index,
                 {"data": str(self.data[k]) if self.data else "", "temperature": temperature},
@@ -120,23 +120,23 @@ class LammpsSource:
             for index, (k, temperature) in enumerate(points)
         ]
 
-    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+    def frames(self, shard: Shard, seed: int) -> Iterator[Atoms | Rejected]:
         """Look at what the input sets up, then equilibrate and take frames."""
         with tempfile.TemporaryDirectory(prefix="tpainn-lammps-") as name:
             folder = Path(name)
-            log, failure = self._run(folder / "look", "info system fixes\nrun 0\n", task)
+            log, failure = self._run(folder / "look", "info system fixes\nrun 0\n", shard)
             if failure:
                 raise ConfigError(f"LAMMPS does not accept {self.path}: {failure}")
             system = _units(log, self.path)
             _refuse_fixes(log, self.path)
-            rng = np.random.default_rng((seed, task.index))
+            rng = np.random.default_rng((seed, shard.index))
             seeds = [int(k) for k in rng.integers(1, 900_000_000, 2)]
-            _, failure = self._run(folder / "run", self._sampling(task, system, seeds), task)
-            yield from _read(folder / "run", system, self.elements, task.key)
+            _, failure = self._run(folder / "run", self._sampling(shard, system, seeds), shard)
+            yield from _read(folder / "run", system, self.elements, shard.key)
             if failure:
-                yield Rejected(f"{task.key}: the run stopped: {failure}")
+                yield Rejected(f"{shard.key}: the run stopped: {failure}")
 
-    def _sampling(self, task: Task, system: str, seeds: list[int]) -> str:
+    def _sampling(self, shard: Shard, system: str, seeds: list[int]) -> str:
         """Commands after the input."""
         look = (
             'print "$(pe:%.17g) $(lx:%.17g) $(ly:%.17g) $(lz:%.17g) $(xy:%.17g) $(xz:%.17g) '
@@ -157,7 +157,7 @@ class LammpsSource:
         ]
         if self.sampling == "none":
             return "\n".join([*head, "run 0", look, dump, ""])
-        t = task.options["temperature"]
+        t = shard.options["temperature"]
         step, damping = (
             convert(fs * units.fs, "time", "ASE", system) for fs in (self.timestep, DAMPING)
         )
@@ -178,14 +178,14 @@ class LammpsSource:
             lines += [f"{bath} {seeds[1] + 1 + k}", f"run {stride}", *label]
         return "\n".join([*lines, ""])
 
-    def _run(self, folder: Path, commands: str, task: Task) -> tuple[str, str]:
+    def _run(self, folder: Path, commands: str, shard: Shard) -> tuple[str, str]:
         """LAMMPS' output in a folder of its own, and its error message where there is one."""
         folder.mkdir()
         text = f'include "{self.path}"\nshell cd "{folder}"\n{commands}'
         (folder / "in").write_text(text)
         command = [*self._program(), "-in", str(folder / "in"), "-log", "none", "-nocite"]
-        if task.options["data"]:
-            command += ["-var", "data", task.options["data"]]
+        if shard.options["data"]:
+            command += ["-var", "data", shard.options["data"]]
         done = subprocess.run(
             command,
             cwd=self.path.parent,

@@ -13,8 +13,8 @@ from ase import Atoms, units
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
 from training.classical.config import MoleculesSection
+from training.classical.contract import Rejected, Shard
 from training.classical.dynamics import displaced, langevin
-from training.classical.source import Rejected, Task
 from training.data.paths import expand_path
 
 KCAL_PER_MOL = units.kcal / units.mol  # eV
@@ -96,8 +96,8 @@ class MoleculeSource:
         fs.
     displacement : float
         Å.
-    per_task : int
-        Molecules per task.
+    per_shard : int
+        Molecules per shard.
     fallback : bool
         UFF where MMFF94 has no parameters.
     """
@@ -112,7 +112,7 @@ class MoleculeSource:
     spacing: float = 0.1
     timestep: float = 0.5
     displacement: float = 0.05
-    per_task: int = 200
+    per_shard: int = 200
     fallback: bool = True
     every: int = 1
 
@@ -158,7 +158,7 @@ class MoleculeSource:
             "conformers": "ETKDGv3 (Wang et al., J. Chem. Inf. Model. 60, 2044 (2020))",
         }
 
-    def tasks(self) -> Sequence[Task]:
+    def shards(self) -> Sequence[Shard]:
         """Groups of molecules."""
         names = self._names()
         banned = set(self.exclude)
@@ -168,19 +168,19 @@ class MoleculeSource:
         ]
         if not chosen:
             raise DataError(f"{self.path}: no molecule is left to sample")
-        groups = [chosen[k : k + self.per_task] for k in range(0, len(chosen), self.per_task)]
+        groups = [chosen[k : k + self.per_shard] for k in range(0, len(chosen), self.per_shard)]
         width = max(6, len(str(len(groups))))
         return [
-            Task(f"molecules-{k:0{width}d}", k, {"members": group})
+            Shard(f"molecules-{k:0{width}d}", k, {"members": group})
             for k, group in enumerate(groups)
         ]
 
-    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+    def frames(self, shard: Shard, seed: int) -> Iterator[Atoms | Rejected]:
         """Geometries of the molecules of a group."""
         from rdkit import rdBase
 
         names = self._names()
-        for member in task.options["members"]:
+        for member in shard.options["members"]:
             rng = np.random.default_rng((seed, member))
             try:
                 with rdBase.BlockLogs():  # failures are reported as rejected frames

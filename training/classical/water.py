@@ -13,7 +13,7 @@ from ase import Atoms
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
-from training.classical.source import Rejected, Task
+from training.classical.contract import Rejected, Shard
 from training.classical.water_calculator import IAmoeba, WaterCalculator, iamoeba
 from training.classical.water_model import (
     WATER_MODELS,
@@ -87,24 +87,24 @@ class WaterSource:
             "stress": "central differences of strain, double precision" if self.stress else "none",
         }
 
-    def tasks(self) -> Sequence[Task]:
+    def shards(self) -> Sequence[Shard]:
         """One per state point."""
         points = product(self.n_molecules, self.temperatures, self.densities, self.pressures or [0])
-        tasks = []
+        shards = []
         for index, (n, temperature, density, pressure) in enumerate(points):
             key = f"n{n}-T{temperature:g}-rho{density:g}"
             key += f"-p{pressure:g}" if self.pressures else ""
             options = {"n": n, "temperature": temperature, "density": density}
             options |= {"pressure": pressure} if self.pressures else {}
-            tasks.append(Task(key, index, options))
-        return tasks
+            shards.append(Shard(key, index, options))
+        return shards
 
-    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+    def frames(self, shard: Shard, seed: int) -> Iterator[Atoms | Rejected]:
         """Minimise a random lattice, equilibrate, then take decorrelated frames."""
         import openmm
 
-        o = task.options
-        rng = np.random.default_rng((seed, task.index))
+        o = shard.options
+        rng = np.random.default_rng((seed, shard.index))
         start = water_lattice(o["n"], o["density"], rng)
         box = float(start.cell[0, 0])
         integrator = openmm.LangevinMiddleIntegrator(o["temperature"], 1.0, self.timestep * 1e-3)
@@ -130,7 +130,7 @@ class WaterSource:
             try:
                 integrator.step(max(1, round(1e3 * self.spacing / self.timestep)))
             except openmm.OpenMMException as error:
-                yield Rejected(f"{task.key}, frame {k}: the run stopped: {error}")
+                yield Rejected(f"{shard.key}, frame {k}: the run stopped: {error}")
                 return
             positions, cell = dynamics.structure()
             precise.set_structure(positions, cell)
@@ -138,7 +138,7 @@ class WaterSource:
             stress = precise.stress(positions, cell) if self.stress else None
             atoms = Atoms(start.symbols, positions=positions, cell=cell, pbc=True)
             atoms = attach_results(atoms, energy, forces, stress)
-            atoms.info.update(state_point=task.key, temperature=o["temperature"])
+            atoms.info.update(state_point=shard.key, temperature=o["temperature"])
             yield atoms
 
 

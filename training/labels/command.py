@@ -6,8 +6,8 @@ import argparse
 import logging
 
 from tpainn_calc.base.errors import ConfigError
-from training.labels.config import load_engine
-from training.labels.work import Summary, label_campaign
+from training.labels.engines.config import load_engine
+from training.labels.labelling import Summary, label_campaign
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ase import Atoms
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
-from training.labels.engine import Label
+from training.labels.engines.contract import Label
 
 FAILED = ".failed.json"
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tpainn_calc.base.schema import NonNegative, Positive, Section
 from training.classical.config import CalculatorSection, MoleculesSection, WaterSection
 from training.fit.config import LossSection, ModelSection, OptimizerSection, TuneSection
-from training.labels.config import EngineConfig
+from training.labels.engines.config import EngineConfig
 
 PositiveInt = Annotated[int, Field(ge=1)]
 

@@ -12,7 +12,7 @@ from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.labels.campaign import Campaign, run_seedselect
 from training.labels.folder import LabelFolder
-from training.labels.work import label_campaign
+from training.labels.labelling import label_campaign
 from training.loop.config import LoopConfig
 from training.loop.waiting import Waiting
 

@@ -17,7 +17,7 @@ from training.classical.generate import generate, make_source
 from training.data.frames import read_frames
 from training.data.paths import expand_path
 from training.fit.parity import write_evaluation
-from training.labels.engine import make_engine
+from training.labels.engines.factory import make_engine
 from training.loop.committee import frame_errors, judge, pretrain_member, tune_member
 from training.loop.config import LoopConfig, StopStage
 from training.loop.dynamics import DEVIATION, check_frames, make_starts, run_in_ase, uses_lammps

@@ -12,7 +12,7 @@ from ase.neighborlist import neighbor_list
 
 
 @dataclass(frozen=True)
-class Task:
+class Shard:
     """An independent piece of work, such as one state point or a few molecules.
 
     Attributes
@@ -20,7 +20,7 @@ class Task:
     key : str
         Names the piece; letters, digits, ``.``, ``-`` and ``_`` only, since it becomes a file name.
     index : int
-        Position among the tasks; with the configuration's seed it fixes all random numbers.
+        Position among the shards; with the configuration's seed it fixes all random numbers.
     options : dict
         Whatever the source needs to do it.
     """
@@ -46,8 +46,8 @@ class Rejected:
 class Source(Protocol):
     """Where classical frames come from.
 
-    A source must be picklable, and :meth:`frames` must depend on the task and the seed alone:
-    then tasks run in any order, on any process, and again after an interruption.
+    A source must be picklable, and :meth:`frames` must depend on the shard and the seed alone:
+    then shards run in any order, on any process, and again after an interruption.
     """
 
     @property
@@ -57,10 +57,10 @@ class Source(Protocol):
     def describe(self) -> dict[str, Any]:
         """Engine, version, parameters and their source, as plain values."""
 
-    def tasks(self) -> Sequence[Task]:
+    def shards(self) -> Sequence[Shard]:
         """Pieces of work, in an order that does not change."""
 
-    def frames(self, task: Task, seed: int) -> Iterator[Atoms | Rejected]:
+    def frames(self, shard: Shard, seed: int) -> Iterator[Atoms | Rejected]:
         """Labelled frames: energy (eV), forces (eV/Å) and, when periodic, stress (eV/Å³)."""
 
 

@@ -1,4 +1,4 @@
-"""What a labelling engine is: a structure in; energy, forces, stress and their level out."""
+"""The contract of a labelling engine: a structure in; energy, forces, stress and level out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ase import Atoms
-
-from training.labels.config import (
-    AnyEngine,
-    CalculatorConfig,
-    CP2KConfig,
-    CP2KNNPConfig,
-    PySCFConfig,
-    TBLiteConfig,
-)
 
 
 @dataclass(frozen=True)
@@ -75,33 +66,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End what the engine keeps running."""
-
-
-def make_engine(config: AnyEngine) -> Engine:
-    """Engine that a configuration describes.
-
-    Raises
-    ------
-    ConfigError
-        If the engine is not installed, with what installs it.
-    """
-    if isinstance(config, TBLiteConfig):
-        from training.labels.tblite import TBLiteEngine
-
-        return TBLiteEngine(config)
-    if isinstance(config, CalculatorConfig):
-        from training.labels.calculator import CalculatorEngine
-
-        return CalculatorEngine(config)
-    if isinstance(config, PySCFConfig):
-        from training.labels.pyscf import PySCFEngine
-
-        return PySCFEngine(config)
-    if isinstance(config, CP2KNNPConfig):
-        from training.labels.cp2k import CP2KNNPEngine
-
-        return CP2KNNPEngine(config)
-    assert isinstance(config, CP2KConfig)  # no other kind passes the schema
-    from training.labels.cp2k import CP2KEngine
-
-    return CP2KEngine(config)

@@ -14,9 +14,10 @@ from typing import Literal
 from ase import Atoms
 
 from tpainn_calc.base.errors import TPaiNNError, one_line
-from training.labels.check import problem_of
-from training.labels.config import AnyEngine
-from training.labels.engine import Engine, EngineCrashed, Label, LabelFailed, make_engine
+from training.labels.checks import problem_of
+from training.labels.engines.config import AnyEngine
+from training.labels.engines.contract import Engine, EngineCrashed, Label, LabelFailed
+from training.labels.engines.factory import make_engine
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compare the PySCF engine with QM9: ``python -m training.labels.qm9_check qm9.npz``."""
+"""Compare the PySCF engine with QM9: ``python -m benchmarks.qm9_labels qm9.npz``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ase.units import Hartree
 
 from tpainn_calc.base.command import run_command
 from training.data.paths import expand_path
-from training.labels.config import LabelConfig
-from training.labels.engine import make_engine
+from training.labels.engines.config import LabelConfig
+from training.labels.engines.factory import make_engine
 
 
 def main() -> int:

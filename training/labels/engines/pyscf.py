@@ -13,9 +13,9 @@ from ase.units import Bohr, Hartree
 
 from tpainn_calc.base.errors import ConfigError, one_line
 from tpainn_calc.base.frames import attach_results
-from training.labels.attempts import bare
-from training.labels.config import PySCFConfig
-from training.labels.engine import EngineCrashed, Label, LabelFailed
+from training.labels.engines.attempts import bare
+from training.labels.engines.config import PySCFConfig
+from training.labels.engines.contract import EngineCrashed, Label, LabelFailed
 
 #: Exponents of d functions in Gaussian's 6-31G(2df,p), of all elements of QM9 but hydrogen;
 #: PySCF has others. Those of f and of hydrogen's p functions agree.

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from ase import Atoms
 
 from tpainn_calc.base.errors import one_line
-from training.labels.config import AnyEngine
-from training.labels.engine import Label
-from training.labels.worker import Failure, label_frame, start_worker
+from training.labels.engine_process import Failure, label_frame, start_worker
+from training.labels.engines.config import AnyEngine
+from training.labels.engines.contract import Label
 
 Outcome = tuple[str, Label | Failure]
 

@@ -20,10 +20,10 @@ from ase.calculators.cp2k import CP2K
 from ase.units import Rydberg
 
 from tpainn_calc.base.errors import ConfigError, one_line
-from training.labels.attempts import label_by_attempts
-from training.labels.config import CP2KConfig, CP2KNNPConfig
-from training.labels.cp2k_input import dft_input, nnp_input
-from training.labels.engine import EngineCrashed, Label, LabelFailed
+from training.labels.engines.attempts import label_by_attempts
+from training.labels.engines.config import CP2KConfig, CP2KNNPConfig
+from training.labels.engines.contract import EngineCrashed, Label, LabelFailed
+from training.labels.engines.cp2k_input import dft_input, nnp_input
 
 INSTALL = "apt-get install cp2k cp2k-data (Debian, Ubuntu), or conda install -c conda-forge cp2k"
 

@@ -1,6 +1,6 @@
 """Forces and stress of an engine against the slopes of its own energy.
 
-``python -m training.labels.slope_check FRAMES.extxyz --engine engine.yaml``
+``python -m benchmarks.label_slopes FRAMES.extxyz --engine engine.yaml``
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from ase import Atoms
 from tpainn_calc.base.command import run_command
 from tpainn_calc.base.errors import TPaiNNError
 from tpainn_calc.base.frames import read_extxyz
-from training.labels.config import load_engine
-from training.labels.engine import Engine, EngineCrashed, LabelFailed, make_engine
+from training.labels.engines.config import load_engine
+from training.labels.engines.contract import Engine, EngineCrashed, LabelFailed
+from training.labels.engines.factory import make_engine
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.labels.config import CP2KConfig
+from training.labels.engines.config import CP2KConfig
 
 #: Functional, and the name that CP2K's table of D3 parameters has for it.
 FUNCTIONALS = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from typing import Any
 
 import ase
 from ase import Atoms
 
-from training.classical.calculator import make_calculator
-from training.labels.attempts import label_by_attempts
-from training.labels.config import CalculatorConfig
-from training.labels.engine import Label
+from tpainn_calc.base.errors import ConfigError
+from training.labels.engines.attempts import label_by_attempts
+from training.labels.engines.config import CalculatorConfig
+from training.labels.engines.contract import Label
 
 
 class CalculatorEngine:
@@ -62,3 +63,26 @@ class CalculatorEngine:
 
     def close(self) -> None:
         """Nothing is kept running."""
+
+
+def make_calculator(path: str, arguments: dict[str, Any], key: str) -> Any:
+    """Calculator of a dotted path, such as ``ase.calculators.emt.EMT``.
+
+    Parameters
+    ----------
+    path : str
+    arguments : dict
+        Its keyword arguments.
+    key : str
+        Where the configuration names it, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such class or factory, or it refuses its arguments.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(f"{key} {path!r}: {error}") from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from ase import Atoms
 
-from training.labels.engine import Label
+from training.labels.engines.contract import Label
 
 #: Largest force on the centre of mass, per atom, that is taken for noise, eV/Å.
 MAX_NET_FORCE = 0.1

@@ -9,9 +9,9 @@ from typing import Any
 from ase import Atoms
 
 from tpainn_calc.base.errors import ConfigError
-from training.labels.attempts import label_by_attempts
-from training.labels.config import TBLiteConfig
-from training.labels.engine import Label
+from training.labels.engines.attempts import label_by_attempts
+from training.labels.engines.config import TBLiteConfig
+from training.labels.engines.contract import Label
 
 #: What is tried where the SCF does not converge: a more strongly damped mixer, more steps.
 FALLBACKS: list[tuple[str, dict[str, Any]]] = [

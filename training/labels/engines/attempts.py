@@ -12,7 +12,7 @@ from ase.calculators.calculator import CalculatorError
 
 from tpainn_calc.base.errors import one_line
 from tpainn_calc.base.frames import attach_results
-from training.labels.engine import EngineCrashed, Label, LabelFailed
+from training.labels.engines.contract import EngineCrashed, Label, LabelFailed
 
 #: Name of an attempt, and what makes its calculator.
 Attempt = tuple[str, Callable[[], Any]]

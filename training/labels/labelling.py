@@ -17,12 +17,13 @@ from tpainn_calc.base.errors import ConfigError, DataError, TPaiNNError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import to_extxyz
 from training.labels.campaign import Campaign
-from training.labels.check import energy_outliers
-from training.labels.config import AnyEngine
-from training.labels.engine import Label, make_engine
-from training.labels.executor import Outcome, run_on_executor, run_on_processes
+from training.labels.checks import energy_outliers
+from training.labels.engine_process import Failure
+from training.labels.engines.config import AnyEngine
+from training.labels.engines.contract import Label
+from training.labels.engines.factory import make_engine
 from training.labels.folder import LabelFolder, LabelLock
-from training.labels.worker import Failure
+from training.labels.processes import Outcome, run_on_executor, run_on_processes
 
 _log = logging.getLogger(__name__)
 

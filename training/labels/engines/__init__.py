@@ -1,0 +1,1 @@
+"""Labelling engines: their contract, their configurations, and one module for each."""
