@@ -68,6 +68,19 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         temporary.write_bytes(content)
 
 
+def finished_files(folder: str | os.PathLike[str], pattern: str) -> list[Path]:
+    """Files of a folder in the order of their names, without what a killed process left half.
+
+    Parameters
+    ----------
+    folder : path
+    pattern : str
+        Such as ``*.h5``.
+    """
+    # the temporary files of `replacing` begin with a dot
+    return sorted(p for p in Path(folder).glob(pattern) if not p.name.startswith("."))
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Checksum of a file."""
     with Path(path).open("rb") as handle:

@@ -94,7 +94,7 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     shards = source.shards()
     _record(folder, config, source)
     suffix = SUFFIX if config.format == "hdf5" else ".extxyz"
-    todo = [t for s in shards if not (folder / f"{s.key}{suffix}").is_file()]
+    todo = [s for s in shards if not (folder / f"{s.key}{suffix}").is_file()]
     jobs = [(source, shard, config, folder) for shard in todo]
     began, n_frames = time.monotonic(), 0
     with tqdm(total=len(shards), initial=len(shards) - len(todo), disable=not progress) as bar:

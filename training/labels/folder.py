@@ -37,8 +37,7 @@ class LabelFolder:
 
     def keys(self) -> set[str]:
         """Frames that have a label."""
-        # not the hidden files of a run that was killed while it wrote
-        return {p.stem for p in self.path.glob("*.extxyz") if not p.name.startswith(".")}
+        return {path.stem for path in finished_files(self.path, "*.extxyz")}
 
     def failures(self) -> dict[str, str]:
         """Frames that failed, and why."""

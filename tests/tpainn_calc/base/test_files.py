@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from tpainn_calc.base.errors import BusyError, ConfigError, DataError
-from tpainn_calc.base.files import replacing, sha256, write_atomically
+from tpainn_calc.base.files import finished_files, replacing, sha256, write_atomically
 from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import first_difference, record_once
 from tpainn_calc.base.schema import Section, load_config
@@ -33,6 +33,14 @@ def test_a_file_is_replaced_in_one_piece(tmp_path):
     assert path.read_text() == "second"
     assert os.listdir(path.parent) == ["a.txt"]
     assert sha256(path) == "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"
+
+
+def test_what_a_killed_process_left_is_no_file(tmp_path):
+    write_atomically(tmp_path / "b.h5", "x")
+    write_atomically(tmp_path / "a.h5", "x")
+    with replacing(tmp_path / "c.h5") as temporary:
+        assert temporary.match("*.h5")
+        assert finished_files(tmp_path, "*.h5") == [tmp_path / "a.h5", tmp_path / "b.h5"]
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -25,7 +25,7 @@ import numpy as np
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.files import finished_files, write_atomically
 from tpainn_calc.base.frames.results import attach_results, results_of
 
 SUFFIX = ".h5"
@@ -121,7 +121,7 @@ class FrameStore(Sequence[Atoms]):
 
     def __init__(self, path: str | os.PathLike[str], memory: int = MEMORY) -> None:
         path = Path(path)
-        self.shards = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        self.shards = finished_files(path, f"*{SUFFIX}") if path.is_dir() else [path]
         if not all(shard.is_file() for shard in self.shards) or not self.shards:
             raise DataError(f"{path} holds no {SUFFIX} shards")
         self.rejected: list[str] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.files import sha256
+from tpainn_calc.base.files import finished_files, sha256
 from tpainn_calc.base.frames.extxyz import read_extxyz
 from tpainn_calc.base.frames.hdf5 import SUFFIX, SUFFIXES, FrameStore
 
@@ -33,7 +33,7 @@ def open_frames(path: str | os.PathLike[str]) -> Sequence[Atoms]:
     """
     path = Path(path)
     if path.is_dir():
-        if any(path.glob(f"*{SUFFIX}")):
+        if finished_files(path, f"*{SUFFIX}"):
             return FrameStore(path)
         shards = _extxyz_shards(path)
         if shards:
@@ -49,11 +49,11 @@ def checksum(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_dir():
         return sha256(path)
-    shards = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(EXTXYZ)])
+    shards = sorted([*finished_files(path, f"*{SUFFIX}"), *finished_files(path, EXTXYZ)])
     lines = "".join(f"{sha256(shard)} {shard.name}\n" for shard in shards)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _extxyz_shards(folder: Path) -> list[Path]:
-    # a task of a classical source that gave nothing leaves an empty file
-    return sorted(path for path in folder.glob(EXTXYZ) if path.stat().st_size)
+    # a classical source that gave nothing leaves an empty file
+    return [path for path in finished_files(folder, EXTXYZ) if path.stat().st_size]
