@@ -348,6 +348,26 @@ class TestChecks:
         frames["NH3"].calc.results["energy"] += 60.0
         assert list(energy_outliers(frames)) == ["NH3"]
 
+    def test_a_code_that_never_converged_is_not_the_frames_fault(self):
+        from ase.calculators.calculator import CalculationFailed, Calculator, SCFError
+
+        class Failing(Calculator):
+            implemented_properties = ("energy", "forces")
+
+            def __init__(self, error: Exception) -> None:
+                super().__init__()
+                self.error = error
+
+            def calculate(self, *arguments: Any) -> None:
+                raise self.error
+
+        stops = ("first", lambda: Failing(CalculationFailed("exit code 127")))
+        diverges = ("fallback 1", lambda: Failing(SCFError("100 steps")))
+        with pytest.raises(EngineCrashed, match="first: exit code 127"):
+            label_by_attempts(molecule("H2O"), [stops], "level", stress=False)
+        with pytest.raises(LabelFailed, match="first: exit code 127; fallback 1: 100 steps"):
+            label_by_attempts(molecule("H2O"), [stops, diverges], "level", stress=False)
+
     def test_any_other_error_of_a_calculator_is_a_crash(self):
         from ase.calculators.calculator import Calculator
 

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
+from pebble.pool.process import TaskManager
 
+from tpainn_calc.base.frames import attach_results, results_of, write_extxyz
 from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from training.cli import main
 from training.labels.engines.config import AnyEngine, LabelConfig, load_engine
-from training.labels.folder import LabelLock
+from training.labels.folder import label_lock
 from training.labels.labelling import LabelError, label_campaign
-from training.labels.processes import _Worker
 
 N = 10
 HERE = Path(__file__).parent
@@ -40,7 +41,12 @@ def engine(calculator: str = "ase.calculators.emt.EMT", **arguments: Any) -> Any
 def fresh_campaign(tmp_path_factory: pytest.TempPathFactory, frames: list[Atoms]) -> Path:
     """Folder with a pool, and a campaign ``c`` of `N` frames, all open."""
     folder = tmp_path_factory.mktemp("campaign")
-    ase.io.write(folder / "pool.extxyz", frames[:20])
+    pool = []
+    for atoms in frames[:20]:
+        bare = atoms.copy()
+        bare.set_cell([12.0] * 3)  # no periodic axes: codes of plane waves want one all the same
+        pool.append(attach_results(bare, **results_of(atoms)))
+    write_extxyz(folder / "pool.extxyz", pool)
     command = [sys.executable, "-m", "seedselect.cli", "pick", "pool.extxyz", "-n", str(N)]
     subprocess.run([*command, "-o", "c"], cwd=folder, check=True, capture_output=True)
     return folder
@@ -156,14 +162,14 @@ def test_a_frame_that_takes_too_long_fails_and_its_engine_ends(
         "label_calculators.FaultyEMT", how="hang", limit=float(heights[-3]), log=str(log)
     )
     path.write_text(json.dumps({"engine": config.model_dump()}))
-    seconds = _Worker.seconds
+    is_late = TaskManager.timeout
 
-    def seconds_hung(worker: _Worker) -> float:
+    def hangs_and_is_late(task: Any) -> bool:
         """The clock of those that hang: others may be slow on a machine with other work."""
         hung = log.read_text().split()[::3] if log.exists() else []
-        return seconds(worker) if str(worker._pid.result()) in hung else 0.0
+        return str(task.worker_id) in hung and is_late(task)
 
-    monkeypatch.setattr(_Worker, "seconds", seconds_hung)
+    monkeypatch.setattr(TaskManager, "timeout", staticmethod(hangs_and_is_late))
     words = ["label", str(campaign), "--engine", str(path), "--quiet", "--jobs", "2"]
     assert main([*words, "--time-limit", "3"]) == 0
     assert f"{N - 2} labelled, 2 failed" in capsys.readouterr().out
@@ -207,6 +213,34 @@ def test_an_engine_that_always_breaks_is_given_up(campaign, threads):
         run(campaign, config, executor=threads)
     assert set(states(campaign).values()) == {"pending"}  # not the frames' fault
     assert run(campaign, engine(), executor=threads).labelled == N
+
+
+#: As docs/labels.md has it.
+VASP = (Path(__file__).parents[2] / "docs" / "labels.md").read_text().split("```yaml\n")[2]
+
+
+def test_an_engine_that_cannot_start_leaves_the_campaign_as_it_was(
+    campaign, threads, capsys, monkeypatch
+):
+    for name in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
+        monkeypatch.delenv(name, raising=False)
+    path = campaign.parent / "vasp.yaml"
+    path.write_text(VASP.split("```")[0])
+    assert "ase.calculators.vasp.Vasp" in path.read_text()
+    assert main(["label", str(campaign), "--engine", str(path), "--quiet"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "VASP_COMMAND" in error
+    assert "(3 frames in a row)" in error
+    assert set(states(campaign).values()) == {"pending"}
+    # another level may label it, since there is no label of the first
+    assert run(campaign, engine(), executor=threads).labelled == N
+
+
+def test_an_engine_that_breaks_on_the_only_frame_leaves_it_open(campaign, threads):
+    config = engine("label_calculators.FaultyEMT", how="bug", limit=-1e9)
+    with pytest.raises(LabelError, match="1 of 1 frames"):
+        run(campaign, config, executor=threads, share=(0, N))
+    assert not list((campaign / "labels").glob("*.failed.json"))
 
 
 def test_full_scratch_disk_is_one_line_and_frames_stay_open(campaign, threads):
@@ -300,7 +334,7 @@ def alive(pid: int) -> bool:
 
 
 def test_second_worker_gets_one_line(campaign, threads, capsys):
-    with LabelLock(campaign / "labels", None):
+    with label_lock(campaign / "labels"):
         command = ["label", str(campaign), "--engine", str(engine_file(campaign))]
         assert main(command) == 2
         with pytest.raises(DataError, match="is labelling this campaign"):
@@ -311,7 +345,7 @@ def test_second_worker_gets_one_line(campaign, threads, capsys):
 
 
 def test_shares_together_are_the_whole(campaign, threads):
-    with LabelLock(campaign / "labels", (1, 3)):
+    with label_lock(campaign / "labels", (1, 3)):
         assert run(campaign, engine(), executor=threads, share=(0, 3)).labelled == 4
         with pytest.raises(DataError, match="is labelling this campaign"):
             run(campaign, engine(), executor=threads, share=(1, 3))

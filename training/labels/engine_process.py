@@ -1,4 +1,4 @@
-"""What runs in a worker process: an engine that stays, and frames one after the other."""
+"""Inside a process that labels: an engine that stays, and frames one after the other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ase import Atoms
@@ -82,15 +83,16 @@ def _drop_engine() -> None:
     _engine = None
 
 
-def start_worker(scratch: str | None = None) -> None:
+def start_engine_process(scratch: str) -> None:
     """Make a process end with its parent, whatever ends that, and with it what it started.
 
     Parameters
     ----------
-    scratch : str, optional
-        Folder for its temporary files.
+    scratch : str
+        Folder of the temporary files of all processes; each has its own in it.
     """
-    tempfile.tempdir = scratch  # None: the usual one
+    tempfile.tempdir = str(Path(scratch) / str(os.getpid()))
+    Path(tempfile.tempdir).mkdir()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _end())

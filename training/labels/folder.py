@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.files import finished_files, write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
+from tpainn_calc.base.locks import Lock
+from tpainn_calc.base.records import read_record, write_record
 from training.labels.engines.contract import Label
 
 FAILED = ".failed.json"
+CURE = "put it back, or remove it"
 
 
 class LabelFolder:
@@ -65,7 +66,7 @@ class LabelFolder:
     def write_failure(self, key: str, reason: str, level: str) -> None:
         """Keep the reason why a frame has no label; a label that it had is set aside."""
         content = {"frame_hash": key, "level": level, "reason": reason}
-        write_atomically(self._failure_path(key), json.dumps(content, indent=1).encode())
+        write_record(self._failure_path(key), content)
         if self.label_path(key).is_file():
             os.replace(self.label_path(key), self.path / f"{key}.rejected")
 
@@ -77,7 +78,7 @@ class LabelFolder:
         self._failure_path(key).unlink(missing_ok=True)
 
     def record(self, level: str, description: dict[str, Any]) -> None:
-        """Say who labels here; a campaign has one level of theory.
+        """Say who labels here; a campaign has one level of theory, from its first label on.
 
         Raises
         ------
@@ -87,79 +88,45 @@ class LabelFolder:
         path = self.path / "engine.json"
         if path.is_file():
             found = _entry(path, "level")
-            if found != level:
+            if found == level:
+                return
+            if self.keys():
                 raise DataError(
                     f"{self.path}: labels of level {found!r} are here, and the engine gives "
                     f"{level!r}; use one level per campaign"
                 )
-            return
-        write_atomically(
-            path, json.dumps({"level": level, "engine": description}, indent=1).encode()
-        )
+        write_record(path, {"level": level, "engine": description})
 
 
 def _entry(path: Path, key: str) -> str:
-    try:
-        return str(json.loads(path.read_text())[key])
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} is damaged; put it back, or remove it") from None
+    record = read_record(path, CURE)
+    if key not in record:
+        raise DataError(f"{path} is damaged; {CURE}")
+    return str(record[key])
 
 
-class LabelLock:
-    """Who may label a campaign: one run alone, or the members of an array, each its share.
-
-    The kernel drops the lock when the process ends, however it ends.
+@contextmanager
+def label_lock(folder: Path, share: tuple[int, int] | None = None) -> Iterator[None]:
+    """Hold the right to label a campaign: one run alone, or an array, each member its share.
 
     Parameters
     ----------
     folder : Path
+        The campaign's ``labels``.
     share : (int, int), optional
         Number of this member and of all members.
 
     Raises
     ------
-    DataError
+    BusyError
         On entry, if another process holds it.
     """
-
-    def __init__(self, folder: Path, share: tuple[int, int] | None) -> None:
-        self.folder = folder
-        self.share = share
-        self._held: list[int] = []
-
-    def __enter__(self) -> LabelLock:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        whole = fcntl.LOCK_EX if self.share is None else fcntl.LOCK_SH
-        self._take(".lock", whole)
-        if self.share is not None:
-            self._take(".lock-{}-of-{}".format(*self.share), fcntl.LOCK_EX)
-        return self
-
-    def _take(self, name: str, how: int) -> None:
-        descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 32).decode().strip() or "unknown"
-            os.close(descriptor)
-            self._release()
-            raise DataError(
-                f"{self.folder.parent}: process {holder} is labelling this campaign; wait for it "
-                "to end, or give each worker its share (--share)"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._held.append(descriptor)
-
-    def _release(self) -> None:
-        for descriptor in self._held:
-            os.close(descriptor)
-        self._held = []
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._release()
+    busy = (
+        f"{folder.parent}: process {{holder}} is labelling this campaign; wait for it to end, or "
+        "give each worker its share (--share)"
+    )
+    with ExitStack() as held:
+        held.enter_context(Lock(folder / ".lock", busy, shared=share is not None))
+        if share is not None:
+            held.enter_context(Lock(folder / ".lock-{}-of-{}".format(*share), busy))
+        yield

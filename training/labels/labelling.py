@@ -1,4 +1,4 @@
-"""Work through the open frames of a campaign."""
+"""Label the open frames of a campaign."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from training.labels.engine_process import Failure
 from training.labels.engines.config import AnyEngine
 from training.labels.engines.contract import Label
 from training.labels.engines.factory import make_engine
-from training.labels.folder import LabelFolder, LabelLock
-from training.labels.processes import Outcome, run_on_executor, run_on_processes
+from training.labels.folder import LabelFolder, label_lock
+from training.labels.processes import Outcome, label_on_executor, label_on_processes
 
 _log = logging.getLogger(__name__)
 
@@ -128,27 +128,27 @@ def label_campaign(
     campaign = Campaign(directory)
     made = make_engine(engine)
     folder = LabelFolder(directory / "labels")
-    with LabelLock(folder.path, share):
-        run = _Run(campaign, folder, made.level, whole=share is None)
+    with label_lock(folder.path, share):
+        run = _Labelling(campaign, folder, made.level, whole=share is None)
         folder.record(made.level, made.describe())
         made.close()
         todo = run.begin(retry_failed, share)
         if executor is not None:
-            outcomes = run_on_executor(executor, engine, todo)
+            outcomes = label_on_executor(executor, engine, todo)
         else:
-            outcomes = run_on_processes(jobs, engine, todo, time_limit)
+            outcomes = label_on_processes(jobs, engine, todo, time_limit)
         try:
             run.consume(outcomes, len(todo), progress)
         except BaseException:
             with contextlib.suppress(TPaiNNError, OSError):  # the first error is the one to tell
                 run.finish()
             raise
-        run.finish()
+        run.finish(complete=True)
         run.summary.seconds = time.monotonic() - began
         return run.summary
 
 
-class _Run:
+class _Labelling:
     def __init__(self, campaign: Campaign, folder: LabelFolder, level: str, whole: bool) -> None:
         self.campaign = campaign
         self.folder = folder
@@ -229,8 +229,17 @@ class _Run:
         self.summary.failed += 1
         _log.warning("frame %s failed: %s", key, reason)
 
-    def finish(self) -> None:
-        """Hand over what there is, after an error too."""
+    def finish(self, complete: bool = False) -> None:
+        """Hand over what there is, after an error too.
+
+        Raises
+        ------
+        LabelError
+            If it is `complete` and the engine has done nothing but break down.
+        """
+        if complete and self._crashes and not (self.summary.labelled or self.summary.failed):
+            (reason, *_), n = self._crashes.values(), len(self._crashes)
+            raise LabelError(f"{reason} ({n} of {n} frames); repair the engine and run again")
         self._fail_crashed()
         if self.whole:
             self.ingest()

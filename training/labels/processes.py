@@ -1,37 +1,29 @@
-"""Run frames on processes, or on any executor, and survive workers that die."""
+"""Label frames on processes of this machine, or on any executor, and survive those that die."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
+import shutil
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    as_completed,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from multiprocessing import get_context
+from pathlib import Path
 
 from ase import Atoms
+from pebble import ProcessExpired, ProcessPool
 
 from tpainn_calc.base.errors import one_line
-from training.labels.engine_process import Failure, label_frame, start_worker
+from training.labels.engine_process import Failure, label_frame, start_engine_process
 from training.labels.engines.config import AnyEngine
 from training.labels.engines.contract import Label
 
+#: Key of a frame, and what became of it.
 Outcome = tuple[str, Label | Failure]
 
 
-def run_on_executor(
+def label_on_executor(
     executor: Executor, config: AnyEngine, frames: Mapping[str, Atoms]
 ) -> Iterator[Outcome]:
     """Label frames on an executor of the user's, in the order in which they finish."""
@@ -48,7 +40,7 @@ def run_on_executor(
             future.cancel()
 
 
-def run_on_processes(
+def label_on_processes(
     jobs: int,
     config: AnyEngine,
     frames: Mapping[str, Atoms],
@@ -60,125 +52,62 @@ def run_on_processes(
     been short, and fails if the process dies once more. One that takes longer than `time_limit`
     seconds fails, and its process is ended with the engine that it has started.
     """
+    if not frames:
+        return
     waiting, suspects = deque(frames), deque[str]()
-    idle = [_Worker() for _ in range(min(jobs, len(frames)))]
-    running: dict[Future[Label | Failure], _Task] = {}
-    try:
-        while waiting or suspects or running:
-            while idle and (queue := _next_queue(waiting, suspects, running)):
-                task = _Task(queue.popleft(), idle.pop(), alone=queue is suspects)
-                running[task.worker.begin(config, frames[task.key])] = task
-            done, _ = wait(running, None if time_limit is None else 0.2, FIRST_COMPLETED)
-            for future in done:
-                task = running.pop(future)
-                outcome = _outcome(future, task, time_limit)
-                idle.append(task.worker)
-                if outcome is None:
-                    suspects.append(task.key)
-                else:
-                    yield task.key, outcome
-            for task in running.values():
-                if time_limit is not None and task.worker.seconds() > time_limit:
-                    task.late = True
-                    task.worker.kill()
-    except BaseException:
-        _end_workers()
-        raise
-    finally:
-        for worker in (*idle, *(task.worker for task in running.values())):
-            worker.close()
-
-
-class _Worker:
-    """A process with an engine, in a pool of its own: its death costs no other frame."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        # a killed engine leaves its scratch files: they go with this folder
-        self._scratch = tempfile.TemporaryDirectory(
-            prefix="tpainn-worker-", ignore_cleanup_errors=True
+    running: dict[Future[Label | Failure], str] = {}
+    with tempfile.TemporaryDirectory("", "tpainn-labels-", ignore_cleanup_errors=True) as scratch:
+        pool = ProcessPool(
+            min(jobs, len(frames)),
+            context=get_context("spawn"),  # engines with threads do not survive a fork
+            initializer=start_engine_process,
+            initargs=(scratch,),
         )
-        # spawn: engines with threads do not survive a fork
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=start_worker, initargs=(self._scratch.name,)
-        )
-        self._began = float("inf")
-        # the process comes up now, beside those of the other workers
-        self._pid = self._pool.submit(os.getpid)
-        self._pid.add_done_callback(lambda _: self._begin_clock())
 
-    def _begin_clock(self) -> None:
-        self._began = time.monotonic()
+        def begin(key: str) -> None:
+            frame = pool.schedule(label_frame, (config, frames[key]), timeout=time_limit)
+            running[frame] = key
 
-    def begin(self, config: AnyEngine, atoms: Atoms) -> Future[Label | Failure]:
-        """Label a frame."""
-        if self._pid.done():  # else the clock starts when the process is there
-            self._begin_clock()
         try:
-            return self._pool.submit(label_frame, config, atoms)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            self.restart()
-            return self._pool.submit(label_frame, config, atoms)
-
-    def seconds(self) -> float:
-        """How long the process has worked on its frame."""
-        return time.monotonic() - self._began
-
-    def kill(self) -> None:
-        """End the process, and the engine that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid.result(), signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Go on with another process."""
-        self.close()
-        self._start()
-
-    def close(self) -> None:
-        """End the process, when it is done."""
-        self._pool.shutdown()
-        self._scratch.cleanup()
-
-
-@dataclass
-class _Task:
-    key: str
-    worker: _Worker
-    alone: bool
-    late: bool = False
+            while waiting or suspects or running:
+                if suspects and not running:
+                    begin(suspects[0])  # which stays a suspect, so that nothing is begun beside it
+                while waiting and not suspects and len(running) < jobs:
+                    begin(waiting.popleft())
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    key = running.pop(future)
+                    outcome = _outcome(future, time_limit)
+                    if not isinstance(outcome, Label):
+                        _remove_scratch_of_the_dead(Path(scratch))
+                    if outcome is None:
+                        if key not in suspects:
+                            suspects.append(key)
+                            continue
+                        outcome = Failure("the engine took its process down, twice", "crashed")
+                    if key in suspects:
+                        suspects.remove(key)
+                    yield key, outcome
+            pool.close()
+        finally:
+            pool.stop()  # does not wait for labels that take minutes
+            pool.join()
 
 
-def _next_queue(
-    waiting: deque[str], suspects: deque[str], running: Mapping[Future[Label | Failure], _Task]
-) -> deque[str]:
-    """Where the next frame comes from; empty where what is running must end first."""
-    if any(task.alone for task in running.values()) or (suspects and running):
-        return deque()
-    return suspects or waiting
-
-
-def _outcome(
-    future: Future[Label | Failure], task: _Task, time_limit: float | None
-) -> Label | Failure | None:
-    """What became of a frame; None where it is to be computed once more."""
+def _outcome(future: Future[Label | Failure], time_limit: float | None) -> Label | Failure | None:
+    """What became of a frame; None where its process died."""
     try:
-        result = future.result()
-    except BrokenProcessPool:
-        task.worker.restart()
-        if task.late:
-            return Failure(f"took longer than {time_limit:g} s", "failed")
-        if task.alone:
-            return Failure("the engine took its process down, twice", "crashed")
+        return future.result()
+    except TimeoutError:
+        return Failure(f"took longer than {time_limit:g} s", "failed")
+    except ProcessExpired:
         return None
-    if task.late:  # it came just in time, but its process is gone
-        task.worker.restart()
-    return result
 
 
-def _end_workers() -> None:
-    """Do not wait for labels that take minutes."""
-    for process in multiprocessing.active_children():
-        process.terminate()
+def _remove_scratch_of_the_dead(scratch: Path) -> None:
+    """Remove what killed engines left: their processes name the folders."""
+    for folder in scratch.iterdir():
+        try:
+            os.kill(int(folder.name), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)

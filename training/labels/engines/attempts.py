@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError
+from ase.calculators.calculator import CalculatorError, CalculatorSetupError, SCFError
 
 from tpainn_calc.base.errors import one_line
 from tpainn_calc.base.frames import attach_results
@@ -18,7 +18,13 @@ from training.labels.engines.contract import EngineCrashed, Label, LabelFailed
 Attempt = tuple[str, Callable[[], Any]]
 
 
-def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, stress: bool) -> Label:
+def label_by_attempts(
+    atoms: Atoms,
+    attempts: Sequence[Attempt],
+    level: str,
+    stress: bool,
+    of_the_frame: type[CalculatorError] = SCFError,
+) -> Label:
     """Label a structure by the first attempt that succeeds.
 
     Parameters
@@ -29,20 +35,27 @@ def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, str
     level : str
     stress : bool
         Ask for the stress too.
+    of_the_frame : type
+        The error that says that the code works, but not for this structure.
 
     Raises
     ------
     LabelFailed
-        If every attempt ends with an error of the calculator.
+        If every attempt ends with an error of the calculator, and one with `of_the_frame`.
     EngineCrashed
-        If one ends with any other error.
+        If the calculator cannot be set up, every attempt ends with other errors of its own, or
+        one ends with any other error.
     """
     began = time.monotonic()
     reasons = []
+    works = False
     for number, (name, make) in enumerate(attempts):
         try:
             energy, forces, tensor = compute(atoms, make(), stress)
         except CalculatorError as error:
+            if isinstance(error, CalculatorSetupError) and not isinstance(error, of_the_frame):
+                raise EngineCrashed(one_line(error)) from error
+            works = works or isinstance(error, of_the_frame)
             reasons.append(f"{name}: {one_line(error)}")
             continue
         except (OSError, LabelFailed, EngineCrashed):
@@ -52,7 +65,10 @@ def label_by_attempts(atoms: Atoms, attempts: Sequence[Attempt], level: str, str
         done = attach_results(bare(atoms), energy, forces, tensor)
         notes: dict[str, str | float] = {"fallback": name} if number else {}
         return Label(done, level, True, time.monotonic() - began, notes)
-    raise LabelFailed("; ".join(reasons))
+    if works:
+        raise LabelFailed("; ".join(reasons))
+    # a program that is missing, or that stopped: the frame may or may not be the reason
+    raise EngineCrashed("; ".join(reasons))
 
 
 def compute(

@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 from ase import Atoms
+from ase.calculators.calculator import CalculatorError
 
 from tpainn_calc.base.errors import ConfigError
 from training.labels.engines.attempts import label_by_attempts
@@ -57,7 +58,8 @@ class TBLiteEngine:
             (name, lambda changes=changes: self._calculator(changes))
             for name, changes in [(f"{first['max_iterations']} steps", first), *FALLBACKS]
         ]
-        return label_by_attempts(atoms, attempts, self.level, stress=bool(atoms.pbc.all()))
+        stress = bool(atoms.pbc.all())
+        return label_by_attempts(atoms, attempts, self.level, stress, CalculatorError)
 
     def _calculator(self, changes: dict[str, Any]) -> Any:
         from tblite.ase import TBLite
