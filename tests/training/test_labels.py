@@ -44,7 +44,8 @@ def fresh_campaign(tmp_path_factory: pytest.TempPathFactory, frames: list[Atoms]
     pool = []
     for atoms in frames[:20]:
         bare = atoms.copy()
-        bare.set_cell([12.0] * 3)  # no periodic axes: codes of plane waves want one all the same
+        bare.set_cell([12.0] * 3)
+        bare.pbc = True  # which codes of plane waves want
         pool.append(attach_results(bare, **results_of(atoms)))
     write_extxyz(folder / "pool.extxyz", pool)
     command = [sys.executable, "-m", "seedselect.cli", "pick", "pool.extxyz", "-n", str(N)]
