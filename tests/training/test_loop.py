@@ -394,16 +394,20 @@ def test_molecules_for_lammps_are_refused_before_anything_is_trained(tmp_path: P
 
 
 def test_killed_at_random_points_it_ends_with_the_same_campaign(tmp_path: Path) -> None:
-    """Twelve SIGKILLs: at files that are put in place, before and after, and by the clock."""
+    """Twelve SIGKILLs: at files that are put in place, before and after, and by the clock.
+
+    The clock's share is taken from the processor time of a calm run, which other work on the machine
+    does not lengthen: together the killed ones get through two thirds of the loop at most.
+    """
     results = {}
-    seconds = 30.0
+    seconds = 0.0
     for name, kills in (("calm", 0), ("killed", 12)):
         folder = tmp_path / name
         folder.mkdir()
         labelled_cluster(folder / "test.extxyz")
         write_config(folder, GIVEN_TEST)
         driver = Path(__file__).with_name("loop_driver.py")
-        command = [sys.executable, str(driver), "loop.yaml", str(kills), "5", str(seconds / 6)]
+        command = [sys.executable, str(driver), "loop.yaml", str(kills), "5", str(seconds / 8)]
         done = subprocess.run(
             command,
             cwd=folder,
@@ -415,7 +419,7 @@ def test_killed_at_random_points_it_ends_with_the_same_campaign(tmp_path: Path) 
         assert done.returncode == 0, done.stderr[-2000:]
         killed, took, *_ = done.stdout.split()
         seconds = float(took)
-        assert int(killed) >= min(kills, 10), done.stdout
+        assert int(killed) == kills, done.stdout
         results[name] = summary(folder / "run")
     assert results["calm"] == results["killed"]
 
