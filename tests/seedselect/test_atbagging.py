@@ -8,7 +8,15 @@ from sklearn.base import clone
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
-from seedselect import ATBagging, LinearFeatures, SeedSelectError
+from seedselect import (
+    ArrayPool,
+    ATBagging,
+    LinearFeatures,
+    LowRankKernel,
+    SeedSelectError,
+    inclusion_probabilities,
+    posterior_transform,
+)
 from seedselect.scores import spearman
 
 # `fit(X_source, y_source)` and the parameter `score` are the method's own words; scikit-learn's
@@ -154,18 +162,28 @@ def test_known_points_are_avoided(regression):
 
 
 def test_conditioning_moves_the_choice_away_from_known_points():
+    """By the exact law of the draw: its inclusion probabilities, which `select` reports."""
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(500, 2))
     left = np.flatnonzero(X[:, 0] < 0.5)[:60]
+    model = ATBagging(n_estimators=10, temper=0.0, random_state=0).fit(X, X[:, 1])
     shares = []
-    for seed in range(6):
-        model = ATBagging(n_estimators=10, temper=0.0, random_state=seed).fit(X, X[:, 1])
-        for known in (None, X[left]):
-            indices = model.select(20, labeled=None, pending=known).indices
-            shares.append((X[indices, 0] > 0.5).mean())
-    blind, informed = np.mean(shares[::2]), np.mean(shares[1::2])
+    for known in (None, X[left]):
+        transform = None
+        if known is not None:
+            transform = posterior_transform(model.features_.transform(known), model.noise)
+        kernel = LowRankKernel(ArrayPool(X), model.features_, np.ones(500), transform)
+        probability = inclusion_probabilities(
+            kernel.rows(np.arange(500)), kernel.gram().spectrum(), 20
+        )
+        selection = model.select(20, pending=known)
+        np.testing.assert_allclose(
+            selection.inclusion_probability, probability[selection.indices], rtol=1e-6
+        )
+        shares.append(probability[X[:, 0] > 0.5].sum() / 20)
+    blind, informed = shares
     assert 0.4 < blind < 0.6
-    assert informed > blind + 0.1
+    assert informed > blind + 0.05
 
 
 def test_cost_and_budget(regression):

@@ -80,8 +80,9 @@ def test_noise_agrees_with_the_ridged_determinant():
     assert result.indices.tolist() == chosen
 
 
-def test_prefixes_of_the_order_are_better_than_chance():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(5))
+def test_prefixes_of_the_order_are_better_than_chance(seed):
+    rng = np.random.default_rng(seed)
     rows = rng.normal(size=(20, 30)) * rng.uniform(0.2, 2, size=(20, 1))
     order = order_rows(rows)
     assert sorted(order.tolist()) == list(range(20))
@@ -91,7 +92,7 @@ def test_prefixes_of_the_order_are_better_than_chance():
 
     for size in (3, 8, 15):
         chance = [volume(rng.permutation(20)[:size]) for _ in range(100)]
-        assert volume(order[:size]) > max(chance)
+        assert np.mean(volume(order[:size]) > chance) > 0.9
 
 
 def test_order_survives_zero_rows():

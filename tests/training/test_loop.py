@@ -396,8 +396,8 @@ def test_molecules_for_lammps_are_refused_before_anything_is_trained(tmp_path: P
 def test_killed_at_random_points_it_ends_with_the_same_campaign(tmp_path: Path) -> None:
     """Twelve SIGKILLs: at files that are put in place, before and after, and by the clock.
 
-    The clock's share is taken from the processor time of a calm run, which other work on the machine
-    does not lengthen: together the killed ones get through two thirds of the loop at most.
+    The share of the clock is taken from the processor time of a calm run, which other work does
+    not lengthen: together the killed ones get through two thirds of the loop at most.
     """
     results = {}
     seconds = 0.0
