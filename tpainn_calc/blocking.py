@@ -6,13 +6,12 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .errors import ConfigError, DataError
+from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import ConfigError, DataError
 
 __all__ = ["MIN_BLOCKS", "BlockAverage", "block_average"]
-
-Array = NDArray[np.float64]
 
 MIN_BLOCKS = 5
 """Fewest blocks that an error bar is taken from."""

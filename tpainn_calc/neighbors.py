@@ -16,7 +16,8 @@ import numpy as np
 import vesin
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ConfigError, StructureError
+from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import ConfigError, StructureError
 
 if TYPE_CHECKING:
     import ase
@@ -49,7 +50,7 @@ class Edges:
 
     centre: NDArray[np.int64]
     neighbour: NDArray[np.int64]
-    edge_vec: NDArray[np.float64]
+    edge_vec: Array
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -68,7 +69,7 @@ class SkinList:
 
     centre: NDArray[np.int64]
     neighbour: NDArray[np.int64]
-    offset: NDArray[np.float64]
+    offset: Array
 
 
 class NeighborList:
@@ -103,7 +104,7 @@ class NeighborList:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.rebuilds = 0
-        self._positions: NDArray[np.float64] | None = None
+        self._positions: Array | None = None
 
     def update(self, atoms: ase.Atoms) -> Edges:
         """Return the edges of a structure, from the stored list where it still holds.
@@ -150,9 +151,7 @@ class NeighborList:
         self.rebuilds += 1
         return True
 
-    def _still_holds(
-        self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
-    ) -> bool:
+    def _still_holds(self, positions: Array, cell: Array, pbc: NDArray[np.bool_]) -> bool:
         if self._positions is None or self._positions.shape != positions.shape:
             return False
         if not (np.array_equal(cell, self._cell) and np.array_equal(pbc, self._pbc)):
@@ -197,7 +196,7 @@ def neighbors(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: flo
     return _edges(x, candidates, float(cutoff))
 
 
-def _checked_positions(positions: ArrayLike) -> NDArray[np.float64]:
+def _checked_positions(positions: ArrayLike) -> Array:
     x = np.asarray(positions, dtype=np.float64).reshape(-1, 3)
     if len(x) == 0:
         raise StructureError("the structure has no atoms: give it at least one")
@@ -211,7 +210,7 @@ def _checked_positions(positions: ArrayLike) -> NDArray[np.float64]:
 
 
 def _search(
-    x: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], radius: float
+    x: Array, cell: Array, pbc: NDArray[np.bool_], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Centres, neighbours and integer shifts of all edges within `radius`, sorted by centre."""
     free = _free_directions(cell, pbc)
@@ -224,7 +223,7 @@ def _search(
     return centre.astype(np.int64), neighbour.astype(np.int64), shifts
 
 
-def _free_directions(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _free_directions(cell: Array, pbc: NDArray[np.bool_]) -> Array:
     """Orthonormal columns (3, 3 - number of periodic vectors) normal to all periodic vectors.
 
     Raises StructureError if the periodic vectors are not finite or not independent.
@@ -253,9 +252,7 @@ def _free_directions(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArr
     return q[:, len(lattice) :]
 
 
-def _without_empty_space(
-    x: NDArray[np.float64], free: NDArray[np.float64], radius: float
-) -> NDArray[np.float64]:
+def _without_empty_space(x: Array, free: Array, radius: float) -> Array:
     """Shorten gaps wider than the search radius along non-periodic directions.
 
     No pair within the radius spans such a gap, so the edges stay the same. vesin lays bins over
@@ -273,14 +270,12 @@ def _without_empty_space(
     return x
 
 
-def _offset(
-    shifts: NDArray[np.int32], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _offset(shifts: NDArray[np.int32], cell: Array, pbc: NDArray[np.bool_]) -> Array:
     """Cartesian displacement (E, 3) of each neighbour's image in Å."""
     return shifts.astype(np.float64) @ np.where(pbc[:, None], cell, 0.0)
 
 
-def _edges(x: NDArray[np.float64], candidates: SkinList, cutoff: float) -> Edges:
+def _edges(x: Array, candidates: SkinList, cutoff: float) -> Edges:
     centre, neighbour = candidates.centre, candidates.neighbour
     edge_vec = x.take(neighbour, axis=0)
     edge_vec -= x.take(centre, axis=0)

@@ -20,6 +20,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 from numpy.typing import ArrayLike, NDArray
 
+from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import MDAnalysis
 
 __all__ = ["load_trajectory"]
-
-Array = NDArray[np.float64]
 
 _ASE_SUFFIXES = {".traj", ".xyz", ".extxyz"}
 

@@ -9,16 +9,20 @@ import ase.units
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocking import checked_blocks, mean_and_error
-from .errors import ConfigError, DataError
-from .trajectory import as_slice, frame_range, reading_errors, select_element
+from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.blocking import checked_blocks, mean_and_error
+from tpainn_calc.observables.trajectory import (
+    as_slice,
+    frame_range,
+    reading_errors,
+    select_element,
+)
 
 if TYPE_CHECKING:
     import MDAnalysis
 
 __all__ = ["Diffusion", "diffusion", "yeh_hummer_correction"]
-
-Array = NDArray[np.float64]
 
 YEH_HUMMER_XI = 2.837297
 """Madelung-like constant of a cubic lattice in the Yeh–Hummer correction."""

@@ -1,70 +1,26 @@
-"""Density, radial distribution functions and diffusion of a trajectory, each with an error bar.
-
-The functions take an MDAnalysis Universe, for example from `load_trajectory`; ``start``, ``stop``
-and ``step`` select frames as in Python slices (``start`` is where equilibration ends). Errors are
-standard errors (one sigma) of means over blocks of the trajectory.
-"""
+"""Radial distribution functions of a trajectory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ase.units
 import numpy as np
-from numpy.typing import NDArray
 
-from .blocking import BlockAverage, block_average, mean_and_error, split_blocks
-from .diffusion import Diffusion, diffusion, yeh_hummer_correction
-from .errors import ConfigError, DataError
-from .figures import GOO_XRAY_295K, ReferenceRdf, plot_density, plot_msd, plot_rdf
-from .trajectory import cell_vectors, frame_range, load_trajectory, reading_errors, select_element
+from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.blocking import mean_and_error, split_blocks
+from tpainn_calc.observables.trajectory import (
+    cell_vectors,
+    frame_range,
+    reading_errors,
+    select_element,
+)
 
 if TYPE_CHECKING:
     import MDAnalysis
 
-__all__ = [
-    "GOO_XRAY_295K",
-    "BlockAverage",
-    "Density",
-    "Diffusion",
-    "Rdf",
-    "ReferenceRdf",
-    "block_average",
-    "density",
-    "diffusion",
-    "load_trajectory",
-    "plot_density",
-    "plot_msd",
-    "plot_rdf",
-    "rdf",
-    "yeh_hummer_correction",
-]
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Density:
-    """Mass density.
-
-    Attributes
-    ----------
-    value, error : float
-        Mean and its standard error.
-    unit : str
-        g/cm³.
-    series : (T,) array
-        Density of every frame.
-    converged : bool
-        Whether the error reached its plateau, see `BlockAverage`.
-    """
-
-    value: float
-    error: float
-    unit: str
-    series: Array
-    converged: bool
+__all__ = ["Rdf", "rdf"]
 
 
 @dataclass(frozen=True)
@@ -96,37 +52,6 @@ class Rdf:
     peak_r: float
     pair: tuple[str, str]
     n_blocks: int
-
-
-def density(
-    universe: MDAnalysis.Universe, start: int = 0, stop: int | None = None, step: int = 1
-) -> Density:
-    """Mass density of a periodic trajectory.
-
-    Parameters
-    ----------
-    universe : MDAnalysis.Universe
-        Periodic in three directions, with masses in u.
-    start, stop, step : int
-        Frames, as in a slice.
-
-    Returns
-    -------
-    Density
-        In g/cm³.
-
-    Raises
-    ------
-    DataError
-        No frames in the range, or a frame without a periodic cell.
-    """
-    frames = frame_range(universe, start, stop, step)
-    to_grams_per_cm3 = 1e24 / ase.units.mol  # u/Å³ -> g/cm³
-    mass = float(universe.atoms.masses.sum())
-    cells = cell_vectors(universe, frames)
-    series = to_grams_per_cm3 * mass / np.abs(np.linalg.det(cells))
-    average = block_average(series)
-    return Density(average.mean, average.error, "g/cm³", series, average.converged)
 
 
 def rdf(
