@@ -10,8 +10,10 @@ from tpainn_calc._version import __version__
 if TYPE_CHECKING:
     from tpainn_calc.base.errors import TPaiNNError
     from tpainn_calc.calculator import TPaiNNCalculator
-    from tpainn_calc.modelfile import load_model, read_manifest, save_model, shipped_models
-    from tpainn_calc.potential import Hyperparameters, Potential, predict
+    from tpainn_calc.hyperparameters import Hyperparameters
+    from tpainn_calc.manifest import read_manifest, shipped_models
+    from tpainn_calc.modelfile import load_model, save_model
+    from tpainn_calc.potential import Potential, predict
 
 __all__ = [
     "Hyperparameters",
@@ -29,15 +31,15 @@ __all__ = [
 # where each public name lives: torch is loaded with the first name that needs it, since the
 # ground floor, on which all packages stand, is inside this one
 _HOME = {
-    "Hyperparameters": "potential",
+    "Hyperparameters": "hyperparameters",
     "Potential": "potential",
     "TPaiNNCalculator": "calculator",
     "TPaiNNError": "base.errors",
     "load_model": "modelfile",
     "predict": "potential",
-    "read_manifest": "modelfile",
+    "read_manifest": "manifest",
     "save_model": "modelfile",
-    "shipped_models": "modelfile",
+    "shipped_models": "manifest",
 }
 
 

@@ -1,16 +1,16 @@
 """The model file: one safetensors file with the weights and a JSON manifest in its header.
 
-Loading runs no code. The manifest says what the potential is, what it was trained on and how good
-it is, and holds *golden* energies and forces of a small structure, which every consumer computes
-again when it loads the file: a model that loads gives the numbers that its authors saw.
+Loading runs no code. The manifest (:mod:`tpainn_calc.manifest`) says what the potential is, what it
+was trained on and how good it is. It holds a checksum, and *golden* energies and forces of a small
+structure, which every consumer computes again when it loads the file: a model that loads gives the
+numbers that its authors saw.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,22 +18,46 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from tpainn_calc import ops
-from tpainn_calc._version import __version__
 from tpainn_calc.base.errors import ModelFileError, StructureError, did_you_mean
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.graph import Graph
-from tpainn_calc.potential import Hyperparameters, Potential, predict
+from tpainn_calc.hyperparameters import Hyperparameters
+from tpainn_calc.manifest import (
+    METADATA_KEY,
+    SCHEMA_VERSION,
+    Golden,
+    Manifest,
+    check_seal,
+    find_model,
+    parse_manifest,
+    read_header,
+    read_manifest,
+    read_tensors,
+    shipped_models,
+)
+from tpainn_calc.potential import Potential, predict
 
-SCHEMA_VERSION = 1
+__all__ = [
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "Golden",
+    "Kernel",
+    "Manifest",
+    "check_golden",
+    "choose_kernel",
+    "find_model",
+    "load_model",
+    "parse_manifest",
+    "read_manifest",
+    "save_model",
+    "shipped_models",
+]
+
 _log = logging.getLogger(__name__)
 
-METADATA_KEY = "tpainn"
-MODELS_FOLDER = Path(__file__).parent / "models"
 # agreement with the golden values: energies relative to atoms (eV), forces (eV/Å)
 GOLDEN_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-5}
 
@@ -41,122 +65,6 @@ GOLDEN_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-5}
 N_KNOTS = {torch.float32: 512, torch.float64: 2048}
 
 Kernel = Literal["auto", "fused", "plain"]
-
-
-class Golden(BaseModel):
-    """A small structure with the energy and forces that the model gave when it was written."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    symbols: list[str]
-    positions: list[list[float]]
-    cell: list[list[float]]
-    pbc: list[bool]
-    energy: float
-    forces: list[list[float]]
-
-    def atoms(self) -> Atoms:
-        """The structure."""
-        return Atoms(self.symbols, positions=self.positions, cell=self.cell, pbc=self.pbc)
-
-
-class Manifest(BaseModel):
-    """What a model file says of itself.
-
-    Attributes
-    ----------
-    name, description, level_of_theory, citation, license : str
-    hyperparameters : dict
-        See :class:`tpainn_calc.potential.Hyperparameters`.
-    dtype : str
-        Type of the stored network weights.
-    reference_energies : dict of str to (dict of str to float)
-        Per level of theory: energy of the isolated atom of each element in eV, as fitted.
-    training : dict
-        Data sets (with sha256), sizes, seeds, configuration.
-    errors : dict
-        Held-out errors, with what they were measured on.
-    shortest_distances : dict of str to float
-        Smallest distance (Å) of every element pair in the training set, keys like ``"H-O"``.
-    golden : Golden
-    """
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    description: str = ""
-    hyperparameters: dict[str, Any]
-    dtype: str
-    units: dict[str, str] = Field(
-        default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å"}
-    )
-    level_of_theory: str = ""
-    reference_energies: dict[str, dict[str, float]] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    errors: dict[str, Any] = Field(default_factory=dict)
-    shortest_distances: dict[str, float] = Field(default_factory=dict)
-    code_version: str = __version__
-    citation: str = "arXiv:2603.24752 (T-PaiNN), arXiv:2102.03150 (PaiNN)"
-    license: str = ""
-    golden: Golden
-
-
-def shipped_models() -> list[str]:
-    """Names of the potentials that come with the package."""
-    return sorted(path.stem for path in MODELS_FOLDER.glob("*.safetensors"))
-
-
-def find_model(model: str | os.PathLike[str]) -> Path:
-    """Path of a model file, given a path or the name of a shipped potential.
-
-    Raises
-    ------
-    ModelFileError
-        If there is neither.
-    """
-    path = Path(model)
-    if path.is_file():
-        return path
-    shipped = MODELS_FOLDER / f"{model}.safetensors"
-    if shipped.is_file():
-        return shipped
-    names = shipped_models()
-    raise ModelFileError(
-        f"no model file {str(model)!r} and no shipped potential of that name; shipped: "
-        f"{', '.join(names) or 'none'}{did_you_mean(str(model), names)}"
-    )
-
-
-def read_manifest(model: str | os.PathLike[str]) -> Manifest:
-    """Read the manifest of a model file (or shipped potential) without its weights.
-
-    Raises
-    ------
-    ModelFileError
-        Missing, truncated, corrupt or foreign file, or one of a newer schema.
-    """
-    path = find_model(model)
-    with path.open("rb") as opened:
-        is_archive = opened.read(4) == b"PK\x03\x04"
-    if is_archive:
-        raise ModelFileError(
-            f"{path} is an archive, perhaps an exported model (.pt), which serves LAMMPS and C++; "
-            "give the model file (.safetensors) that it was made from"
-        )
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            header = (handle.metadata() or {}).get(METADATA_KEY)
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(
-            f"{path} is not a readable model file ({error}); it may be truncated: copy it again"
-        ) from None
-    if header is None:
-        raise ModelFileError(
-            f"{path} is a safetensors file, but not of T-PaiNN: its header has no "
-            f"{METADATA_KEY!r} entry; write model files with tpainn_calc.save_model or tpainn-train"
-        )
-    return parse_manifest(header, path)
 
 
 def load_model(
@@ -187,9 +95,13 @@ def load_model(
         If the file cannot be read, or does not reproduce its golden values.
     """
     path = find_model(model)
-    manifest = read_manifest(path)
+    header = read_header(path)
+    manifest = parse_manifest(header, path)
+    tensors = read_tensors(path)
+    if not check_seal(header, tensors, path):
+        _log.warning("%s has no checksum: an older version of tpainn wrote it", path)
     fused = choose_kernel(kernel, device)
-    potential = _potential_of(path, manifest, dtype, device, fused)
+    potential = _potential_of(manifest, tensors, path, dtype, fused).to(device).freeze()
     try:
         if check:
             check_golden(potential, manifest, path)
@@ -203,24 +115,21 @@ def load_model(
 
 
 def _potential_of(
-    path: Path,
     manifest: Manifest,
+    tensors: Mapping[str, np.ndarray],
+    path: Path,
     dtype: torch.dtype | None,
-    device: torch.device | str,
     fused: bool,
 ) -> Potential:
-    try:
-        # files written before norm_epsilon was a hyperparameter
-        hyperparameters = Hyperparameters(**{"norm_epsilon": 1e-8, **manifest.hyperparameters})
-    except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: hyperparameters do not make a potential: {error}") from None
+    shape = manifest.shape(path)
     stored = _dtype(manifest.dtype, path)
-    potential = Potential(hyperparameters, fused, N_KNOTS[dtype or stored]).set_dtype(stored)
-    _load_weights(potential, path)
+    _check_size(tensors, shape, path)
+    potential = Potential(shape, fused, N_KNOTS[dtype or stored]).set_dtype(stored)
+    _load_weights(potential, tensors, path)
     if dtype is not None:
         potential.set_dtype(dtype)
     potential.requires_grad_(False)
-    return potential.to(device).freeze()
+    return potential
 
 
 def save_model(
@@ -255,9 +164,10 @@ def save_model(
         "golden": _golden(potential, atoms),
         **manifest,
     }
-    written = Manifest(**fields)
     tensors = {k: v.detach().cpu().contiguous() for k, v in potential.state_dict().items()}
-    write_atomically(path, save(tensors, {METADATA_KEY: written.model_dump_json()}))
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    written, text = Manifest(**fields).sealed(arrays)
+    write_atomically(path, save(tensors, {METADATA_KEY: text}))
     return written
 
 
@@ -315,48 +225,33 @@ def choose_kernel(kernel: Kernel, device: torch.device | str) -> bool:
     return available
 
 
-def parse_manifest(header: str, path: str | os.PathLike[str]) -> Manifest:
-    """Read a manifest from its JSON text; `path` is named in the errors.
-
-    Raises
-    ------
-    ModelFileError
-        Damaged manifest, or one of a newer schema.
-    """
-    try:
-        fields = json.loads(header)
-        version = int(fields["schema_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: the manifest is damaged ({error})") from None
-    if version > SCHEMA_VERSION:
+def _check_size(tensors: Mapping[str, np.ndarray], shape: Hyperparameters, path: Path) -> None:
+    """Hold the manifest against what the file really contains, before memory is asked for."""
+    blocks = {name.split(".")[2] for name in tensors if name.startswith("network.blocks.")}
+    embedding = tensors.get("network.embedding.weight", np.empty((0, 0))).shape
+    expected = (len(shape.elements), shape.n_features)
+    if (embedding, len(blocks)) != (expected, shape.n_blocks):
         raise ModelFileError(
-            f"{path} has schema {version}, newer than {SCHEMA_VERSION} that this version "
-            f"({__version__}) reads; upgrade tpainn"
+            f"{path}: the manifest says {expected[0]} elements, {expected[1]} features and "
+            f"{shape.n_blocks} blocks, the weights have an embedding of {embedding} and "
+            f"{len(blocks)} blocks"
         )
-    try:
-        return Manifest(**fields)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise ModelFileError(f"{path}: manifest entry {where!r}: {problem['msg']}") from None
 
 
-def _load_weights(potential: Potential, path: Path) -> None:
+def _load_weights(potential: Potential, tensors: Mapping[str, np.ndarray], path: Path) -> None:
     expected = potential.state_dict()
-    with safe_open(str(path), framework="pt") as handle:
-        tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
     for key in sorted(expected.keys() ^ tensors.keys()):
         where = "lacks" if key in expected else "has an unexpected"
         raise ModelFileError(f"{path} {where} tensor {key!r}: weights and manifest disagree")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ModelFileError(
-                f"{path}: tensor {key!r} has shape {tuple(tensor.shape)}, the manifest says "
+                f"{path}: tensor {key!r} has shape {tensor.shape}, the manifest says "
                 f"{tuple(expected[key].shape)}"
             )
-        if not torch.isfinite(tensor).all():
+        if not np.isfinite(tensor).all():
             raise ModelFileError(f"{path}: tensor {key!r} holds non-finite numbers")
-    potential.load_state_dict(tensors)
+    potential.load_state_dict({key: torch.from_numpy(t) for key, t in tensors.items()})
 
 
 def _dtype(name: str, path: Path) -> torch.dtype:

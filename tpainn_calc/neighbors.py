@@ -30,6 +30,15 @@ COINCIDENT = 1e-6
 MIN_CELL_HEIGHT = 0.01
 """Spacing of lattice planes (Å) under which a periodic cell counts as singular."""
 
+MAX_CELL_LENGTH = 1e8
+"""Length of a periodic cell vector (Å) from which the search would fail."""
+
+MAX_NEIGHBORS = 100_000
+"""Neighbours per atom, on average, from which a cell counts as wrong; liquids have 55 to 500."""
+
+_MAX_IMAGES = 1e8
+"""Cells between an atom and the origin, so that the difference of two is a 32-bit integer."""
+
 _MAX_EMPTY_BINS = 64
 """Extent, in cut-offs, from which empty space along a non-periodic direction is cut out."""
 
@@ -214,6 +223,7 @@ def _search(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Centres, neighbours and integer shifts of all edges within `radius`, sorted by centre."""
     free = _free_directions(cell, pbc)
+    _refuse_sizes(x, cell, pbc, radius)
     # vesin wants an invertible matrix and reads no meaning from rows without periodicity.
     box = np.where(pbc[:, None], cell, 0.0)
     box[~pbc] = free.T
@@ -232,6 +242,11 @@ def _free_directions(cell: Array, pbc: NDArray[np.bool_]) -> Array:
     if not np.isfinite(lattice).all():
         raise StructureError("the cell has a vector that is not finite: check the input file")
     for name, vector in zip(np.array(list("abc"))[pbc], lattice, strict=True):
+        if np.abs(vector).max() > MAX_CELL_LENGTH:
+            raise StructureError(
+                f"cell vector {name} is too large ({vector.tolist()}): check its unit, or set "
+                "pbc=False in this direction"
+            )
         if np.linalg.norm(vector) < MIN_CELL_HEIGHT:
             raise StructureError(
                 f"cell vector {name} is zero ({vector.tolist()}) but the structure is periodic "
@@ -250,6 +265,29 @@ def _free_directions(cell: Array, pbc: NDArray[np.bool_]) -> Array:
             "one plane; check the cell, or the barostat if this happened during dynamics"
         )
     return q[:, len(lattice) :]
+
+
+def _refuse_sizes(x: Array, cell: Array, pbc: NDArray[np.bool_], radius: float) -> None:
+    """Raise StructureError where the search would take too long, or end the process."""
+    lattice = cell[pbc]
+    if not len(lattice):
+        return
+    # volume, area or length that repeats, and what a sphere of the radius covers of it
+    repeats = float(np.sqrt(np.linalg.det(lattice @ lattice.T)))
+    covered = (2.0 * radius, np.pi * radius**2, 4.0 / 3.0 * np.pi * radius**3)[len(lattice) - 1]
+    if len(x) * covered > MAX_NEIGHBORS * repeats:
+        raise StructureError(
+            f"{len(x)} atoms in a cell of {cell.tolist()} have about "
+            f"{len(x) * covered / repeats:.1e} neighbours each within {radius:g} Å: the cell is "
+            "too small or the cut-off too large; check both"
+        )
+    fractional = np.abs(x @ np.linalg.pinv(lattice))
+    if fractional.max() > _MAX_IMAGES:
+        atom = int(fractional.max(axis=1).argmax())
+        raise StructureError(
+            f"atom {atom} is {fractional.max():.1e} cells away from the origin "
+            f"({x[atom].tolist()}): wrap the positions into the cell, or check the input file"
+        )
 
 
 def _without_empty_space(x: Array, free: Array, radius: float) -> Array:

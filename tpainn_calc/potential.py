@@ -10,56 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
-from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from tpainn_calc.graph import Graph
+from tpainn_calc.hyperparameters import Hyperparameters
 from tpainn_calc.painn import Edges, PaiNN
-from tpainn_calc.radial import BASES, ENVELOPES
 
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """Everything that fixes the shape of a potential.
-
-    Attributes
-    ----------
-    elements : tuple of str
-        Chemical symbols, in the order of `species` indices.
-    n_features, n_blocks, cutoff, n_basis, basis, envelope, norm_epsilon
-        See :class:`tpainn_calc.painn.PaiNN`; `cutoff` in Å.
-    """
-
-    elements: tuple[str, ...]
-    n_features: int = 128
-    n_blocks: int = 3
-    cutoff: float = 5.0
-    n_basis: int = 20
-    basis: str = "bessel"
-    envelope: str = "polynomial"
-    norm_epsilon: float = 1e-3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(self.elements))
-        if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"elements must be distinct and not empty: {self.elements}")
-        unknown = [e for e in self.elements if e not in atomic_numbers]
-        if unknown:
-            raise ValueError(f"not a chemical symbol: {', '.join(map(str, unknown))}")
-        counts = (self.n_features, self.n_blocks, self.n_basis)
-        if not all(isinstance(n, int) for n in counts):
-            raise ValueError(f"n_features, n_blocks and n_basis must be whole numbers: {counts}")
-        if self.n_features < 2 or self.n_features % 2 or self.n_blocks < 1 or self.n_basis < 2:
-            raise ValueError("n_features must be even, n_blocks >= 1, n_basis >= 2")
-        if not self.cutoff > 0:
-            raise ValueError(f"cutoff must be positive, not {self.cutoff}")
-        if not self.norm_epsilon > 0:
-            raise ValueError(f"norm_epsilon must be positive, not {self.norm_epsilon}")
-        if self.basis not in BASES or self.envelope not in ENVELOPES:
-            raise ValueError(
-                f"basis must be one of {BASES} and envelope one of {ENVELOPES}, "
-                f"not {self.basis!r} and {self.envelope!r}"
-            )
+__all__ = ["Hyperparameters", "Potential", "Prediction", "forces_on_atoms", "predict"]
 
 
 class Potential(nn.Module):

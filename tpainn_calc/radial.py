@@ -16,8 +16,7 @@ import torch
 from scipy.linalg import solve_banded
 from torch import Tensor, nn
 
-BASES = ("bessel", "gaussian")
-ENVELOPES = ("cosine", "polynomial")
+from tpainn_calc.hyperparameters import BASES, ENVELOPES
 
 
 def spline_interpolate(table: Tensor, r: Tensor, cutoff: float) -> Tensor:

@@ -13,7 +13,7 @@ from ase import Atoms
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tpainn_calc import modelfile
+from tpainn_calc import manifest
 from tpainn_calc.errors import ModelFileError
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import (
@@ -41,10 +41,15 @@ def model(potential, tmp_path) -> Path:
 
 
 def parts(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the tensors and the manifest of a file, to be damaged."""
+    """Return the tensors and the manifest of a file, to be damaged; without the checksum.
+
+    Files of older versions have none, and every check behind it must hold by itself.
+    """
     with safe_open(str(path), framework="pt") as handle:
         tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        return tensors, json.loads(handle.metadata()[METADATA_KEY])
+        manifest = json.loads(handle.metadata()[METADATA_KEY])
+    assert len(manifest.pop("sha256")) == 64
+    return tensors, manifest
 
 
 def write(path: Path, tensors, manifest) -> None:
@@ -162,10 +167,13 @@ def test_changed_reference_energy_is_noticed(model):
 def test_changed_golden_values_are_noticed(model):
     tensors, manifest = parts(model)
     force = manifest["golden"]["forces"][1][2]
-    for wrong in (force + 1.0, float("nan")):
+    for wrong, complaint in (
+        (force + 1.0, "does not reproduce its golden values"),
+        (float("nan"), "manifest entry 'golden.forces.1.2'"),
+    ):
         manifest["golden"]["forces"][1][2] = wrong
         write(model, tensors, manifest)
-        assert "does not reproduce its golden values" in refused(model)
+        assert complaint in refused(model)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +205,7 @@ def test_missing_file(tmp_path):
 
 
 def test_misspelt_shipped_model(tmp_path, monkeypatch, potential):
-    monkeypatch.setattr(modelfile, "MODELS_FOLDER", tmp_path)
+    monkeypatch.setattr(manifest, "MODELS_FOLDER", tmp_path)
     assert "shipped: none" in refused("watr")
     save_model(tmp_path / "water.safetensors", potential)
     save_model(tmp_path / "copper.safetensors", potential)
@@ -275,11 +283,59 @@ def test_damaged_json(model, text):
         ("hyperparameters", {"elements": 7}, "do not make a potential"),
         ("hyperparameters", {"elements": ["H"], "cutoff": "5"}, "do not make a potential"),
         ("hyperparameters", {"elements": ["H"], "n_features": 8.0}, "do not make a potential"),
+        ("shortest_distances", {"H-O": float("nan")}, "'shortest_distances.H-O'"),
+        ("coordination", {"O": {"H": {"radius": -1.0, "fewest": 2, "most": 2}}}, "O.H.radius"),
     ],
 )
 def test_wrong_manifest_entry(model, key, value, complaint):
     tensors, manifest = parts(model)
     manifest[key] = value
+    write(model, tensors, manifest)
+    assert complaint in refused(model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("n_features", 10**9, "n_features should be less than or equal to"),
+        ("n_features", 1024, "the manifest says 3 elements, 1024 features"),
+        ("n_features", None, "n_features not given"),
+        ("n_blocks", 10**9, "n_blocks should be less than or equal to"),
+        ("n_blocks", 30, "3 elements, 8 features and 30 blocks"),
+        ("n_basis", 10**9, "n_basis should be less than or equal to"),
+        ("cutoff", float("inf"), "cutoff should be a finite number"),
+        ("cutoff", 1e4, "cutoff should be less than or equal to"),
+        ("cutoff", 1e-300, "cutoff should be greater than or equal to"),
+        ("norm_epsilon", float("nan"), "norm_epsilon should be a finite number"),
+        ("elements", "HOCu", "elements should be a list"),
+        ("elements", [1, 2, 3], "elements should be a valid string"),
+        ("elements", ["H", "O", "X"], "not a chemical symbol: X"),
+        ("colour", "blue", "colour unknown"),
+    ],
+)
+def test_every_hyperparameter_is_bounded(model, key, value, complaint):
+    tensors, manifest = parts(model)
+    manifest["hyperparameters"][key] = value
+    if value is None:
+        del manifest["hyperparameters"][key]
+    write(model, tensors, manifest)
+    assert complaint in refused(model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("cell", [[0.05, 0, 0], [0, 0.05, 0], [0, 0, 0.05]], "neighbours"),
+        ("cell", [[1e200, 0, 0], [0, 1e200, 0], [0, 0, 1e200]], "too large"),
+        ("positions", [[0.0, 0.0]] * 6, "'golden.positions.0'"),
+        ("positions", [[float("inf"), 0.0, 0.0]] * 6, "'golden.positions.0.0'"),
+        ("symbols", ["H"] * 10**6, "'golden.symbols'"),
+        ("energy", float("nan"), "'golden.energy'"),
+    ],
+)
+def test_golden_structures_are_bounded(model, key, value, complaint):
+    tensors, manifest = parts(model)
+    manifest["golden"] |= {key: value, "pbc": [True] * 3}
     write(model, tensors, manifest)
     assert complaint in refused(model)
 
@@ -310,6 +366,59 @@ def test_wrong_tensors(model):
 def test_misspelt_kernel(model):
     with pytest.raises(ModelFileError, match=r'kernel \'fussed\' .* \(did you mean "fused"\?\)'):
         load_model(model, kernel="fussed")
+
+
+# ---------------------------------------------------------------------- checksum
+
+
+def test_no_flipped_bit_goes_unnoticed(model):
+    whole = model.read_bytes()
+    rng = np.random.default_rng(17)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    # the header, with the manifest, is a small part of the file and is tried as often
+    bits = [*rng.integers(0, 8 * header, 150), *rng.integers(8 * header, 8 * len(whole), 150)]
+    for bit in bits:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        model.write_bytes(damaged)
+        refused(model, check=False)
+    model.write_bytes(whole)
+    load_model(model, kernel="plain")
+
+
+@pytest.mark.parametrize("amount", [1e-3, 1e-9])
+def test_an_altered_reference_energy_is_refused(model, amount):
+    tensors, _ = parts(model)
+    tensors["reference_energies"][1] += amount
+    with safe_open(str(model), framework="pt") as handle:
+        text = handle.metadata()[METADATA_KEY]
+    write(model, tensors, text)
+    assert "sha256 differs" in refused(model)
+
+
+def test_an_altered_manifest_is_refused(model):
+    tensors, _ = parts(model)
+    with safe_open(str(model), framework="pt") as handle:
+        text = handle.metadata()[METADATA_KEY]
+    write(model, tensors, text.replace('"none"', '"CCSD(T)"'))
+    assert "sha256 differs" in refused(model)
+    write(model, tensors, text.replace(',"sha256"', ', "sha256"'))  # as good as none, but there
+    assert "sha256 differs" in refused(model)
+
+
+def test_a_file_without_checksum_loads_with_a_note(model, caplog):
+    load_model(model, kernel="plain")
+    assert not caplog.records
+    write(model, *parts(model))
+    load_model(model, kernel="plain")
+    (record,) = caplog.records
+    assert "has no checksum: an older version of tpainn wrote it" in record.getMessage()
+
+
+def test_shipped_models_have_a_checksum(caplog):
+    for name in shipped_models():
+        load_model(name, kernel="plain")
+    assert not caplog.records
 
 
 # ---------------------------------------------------------------------- writing

@@ -253,3 +253,29 @@ def test_errors_of_the_options(cutoff, skin):
     if skin == 0:
         with pytest.raises(ConfigError, match="must be"):
             neighbors([[0, 0, 0]], np.eye(3), False, cutoff)
+
+
+@pytest.mark.parametrize(
+    ("x", "cell", "cutoff", "message"),
+    [
+        ([[0, 0, 0]], np.eye(3) * 1e200, 5.0, "cell vector a is too large"),
+        ([[0, 0, 0]], np.diag([5.0, 5.0, 1e9]), 5.0, "cell vector c is too large"),
+        ([[0, 0, 0]], np.eye(3) * 0.02, 5.0, "6.5e[+]07 neighbours each within 5 Å"),
+        ([[0, 0, 0], [1, 1, 1]], np.eye(3) * 4.0, 1e4, "neighbours each within 10000 Å"),
+        ([[0, 0, 0], [0, 0, 1e200]], np.eye(3) * 9.0, 5.0, "atom 1 is 1.1e[+]199 cells away"),
+    ],
+)
+def test_sizes_are_bounded_before_any_work(x, cell, cutoff, message):
+    """Without the bounds, these end the process or run for hours."""
+    with pytest.raises(StructureError, match=message) as caught:
+        neighbors(x, cell, True, cutoff)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(StructureError, match=message):
+        NeighborList(cutoff).update(ase.Atoms(f"H{len(x)}", x, cell=cell, pbc=True))
+
+
+def test_a_large_but_honest_cell_is_searched():
+    x = [[0, 0, 0], [1, 0, 0], [5e7, 5e7, 5e7]]
+    assert len(neighbors(x, np.eye(3) * 9e7, True, 5.0)) == 2
+    # hydrogen at 80 times the density of the metal's highest pressures
+    assert len(neighbors([[0, 0, 0]], np.eye(3) * 0.25, True, 4.0)) > 10_000
