@@ -21,6 +21,7 @@ from tpainn_calc.modelfile import Kernel, Manifest, load_model
 from tpainn_calc.neighbors import NeighborList, refuse_coincident
 from tpainn_calc.on_gpu import StepOnGPU
 from tpainn_calc.potential import Potential, Prediction, predict
+from tpainn_calc.training_range import RangeGuard, RangeMode
 
 ModelName = str | os.PathLike[str]
 
@@ -52,6 +53,12 @@ class TPaiNNCalculator(Calculator):
         of it.
     kernel : {"auto", "fused", "plain"}
         See :func:`tpainn_calc.modelfile.load_model`.
+    range : {"warn", "stop", "off"}
+        What to do where two atoms are closer than any in the training set, or an atom has another
+        number of bonded neighbours than the training set's: log a warning, once per pair of
+        elements; raise StructureError; or nothing. On a GPU, at rebuilds of the neighbour list.
+    mixed_levels : bool
+        Allow a committee of models that were trained on different levels of theory.
 
     Attributes
     ----------
@@ -61,9 +68,10 @@ class TPaiNNCalculator(Calculator):
     Raises
     ------
     ModelFileError
-        If a model cannot be read, or the members of a committee differ in elements or cut-off.
+        If a model cannot be read, or the members of a committee differ in elements, cut-off or,
+        unless `mixed_levels` is set, level of theory.
     ConfigError
-        If `dtype` or `device` is not understood.
+        If `dtype`, `device` or `range` is not understood.
 
     Examples
     --------
@@ -87,6 +95,8 @@ class TPaiNNCalculator(Calculator):
         dtype: torch.dtype | str | None = None,
         skin: float = 1.0,
         kernel: Kernel = "auto",
+        range: RangeMode = "warn",
+        mixed_levels: bool = False,
     ) -> None:
         super().__init__()
         models = [model] if isinstance(model, str | os.PathLike) else list(model)
@@ -101,16 +111,10 @@ class TPaiNNCalculator(Calculator):
             )
             self._potentials.append(potential)
             self.manifests.append(manifest)
-        first = self._potentials[0]
-        for potential in self._potentials[1:]:
-            if (potential.elements, potential.cutoff) != (first.elements, first.cutoff):
-                raise ModelFileError(
-                    "the members of a committee must share elements and cut-off: "
-                    f"{first.elements}, {first.cutoff} Å and "
-                    f"{potential.elements}, {potential.cutoff} Å differ"
-                )
-        self.elements = first.elements
-        self.cutoff = first.cutoff
+        _check_committee(self._potentials, self.manifests, mixed_levels)
+        self.elements = self._potentials[0].elements
+        self.cutoff = self._potentials[0].cutoff
+        self._guard = RangeGuard(self.manifests, self.elements, range)
         self._neighbors = NeighborList(self.cutoff, skin)
         on_gpu = self._potentials if self.device.type == "cuda" else []
         self._steps = [StepOnGPU(potential) for potential in on_gpu]
@@ -138,7 +142,9 @@ class TPaiNNCalculator(Calculator):
         if self._steps and "stresses" not in properties:
             predictions = self._step_on_gpu(self.atoms, "stress" in properties)
         else:
-            predictions = self._predict(self._graph_now(self.atoms), properties)
+            graph = self._graph_now(self.atoms)
+            self._guard.check(graph)
+            predictions = self._predict(graph, properties)
         self.results = _results(predictions, 0, slice(None), self.atoms)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -190,6 +196,8 @@ class TPaiNNCalculator(Calculator):
             for atoms in chunk:
                 _require_cell(atoms, properties)
             graphs = [self._graph_of(a, len(results) + k) for k, a in enumerate(chunk)]
+            for k, graph in enumerate(graphs):
+                self._guard.check(graph, f"structure {len(results) + k}: ")
             predictions = self._predict(Graph.batch(graphs), properties)
             stop = np.cumsum([len(a) for a in chunk])
             results += [
@@ -244,6 +252,12 @@ class TPaiNNCalculator(Calculator):
             for step in self._steps:
                 step.set_list(species, self._neighbors.candidates)
             self._species_on_gpu = species
+            # every step would cost more than the step itself
+            if not self._guard.idle:
+                edges = self._neighbors.update(atoms)
+                self._guard.check(
+                    Graph.from_edges(species, edges.centre, edges.neighbour, edges.edge_vec)
+                )
         return [step(atoms.positions, virial) for step in self._steps]
 
     def _predict(self, graph: Graph, properties: Sequence[str]) -> list[Prediction]:
@@ -260,6 +274,26 @@ class TPaiNNCalculator(Calculator):
             )
             for potential in self._potentials
         ]
+
+
+def _check_committee(
+    potentials: Sequence[Potential], manifests: Sequence[Manifest], mixed_levels: bool
+) -> None:
+    first = potentials[0]
+    for potential in potentials[1:]:
+        if (potential.elements, potential.cutoff) != (first.elements, first.cutoff):
+            raise ModelFileError(
+                "the members of a committee must share elements and cut-off: "
+                f"{first.elements}, {first.cutoff} Å and "
+                f"{potential.elements}, {potential.cutoff} Å differ"
+            )
+    levels = sorted({m.level_of_theory or "unknown" for m in manifests})
+    if len(levels) > 1 and not mixed_levels:
+        raise ModelFileError(
+            f"the members of a committee are of different levels of theory ({', '.join(levels)}), "
+            "whose energies have no common zero: take models of one level, or set "
+            "mixed_levels=True if their mean means something to you"
+        )
 
 
 def _results(

@@ -14,7 +14,8 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from tpainn_calc.base.errors import ModelFileError
-from tpainn_calc.potential import Hyperparameters, Potential
+from tpainn_calc.hyperparameters import Basis, Hyperparameters
+from tpainn_calc.potential import Potential
 
 # what precedes the names in the state of a whole model and of its training task
 _PREFIXES = ("model.", "representation.", "output_modules.0.")
@@ -158,16 +159,18 @@ def _layers(state: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Ten
     }
 
 
-def _radial(state: dict[str, Tensor]) -> tuple[float, str, int]:
+def _radial(state: dict[str, Tensor]) -> tuple[float, Basis, int]:
     cutoff = float(_take(state, "cutoff_fn.cutoff"))
     if "radial_basis.freqs" in state:
         constants = _take(state, "radial_basis.freqs").double()
-        basis, n_basis = "bessel", constants.numel()
+        basis: Basis = "bessel"
+        n_basis = constants.numel()
         expected = torch.arange(1, n_basis + 1, dtype=torch.float64) * (torch.pi / cutoff)
     else:
         constants = _take(state, "radial_basis.offsets").double()
         widths = _take(state, "radial_basis.widths").double()
-        basis, n_basis = "gaussian", constants.numel()
+        basis = "gaussian"
+        n_basis = constants.numel()
         expected = torch.linspace(0.0, cutoff, n_basis, dtype=torch.float64)
         if not torch.allclose(widths, expected[1].expand(n_basis), rtol=1e-5):
             raise ModelFileError("GaussianRBF: only widths equal to the spacing are supported")

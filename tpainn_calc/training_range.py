@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -29,6 +29,20 @@ _BINS = 40
 _RARE = 1e-3
 
 _log = logging.getLogger(__name__)
+
+
+class _Bonds(NamedTuple):
+    """The short edges of a structure: centres, kinds, and lengths over sums of covalent radii."""
+
+    species: np.ndarray
+    centre: np.ndarray
+    kind: np.ndarray
+    r: Array
+
+    def counts(self, k: int, n: int, radius: float) -> np.ndarray:
+        """Neighbours of kind `k`, of `n` elements, of every atom that can have some."""
+        bonded = self.centre[(self.kind == k) & (self.r < radius)]
+        return np.bincount(bonded, minlength=len(self.species))[self.species == k // n]
 
 
 def coordination_of(
@@ -56,20 +70,20 @@ def coordination_of(
     ends = _bond_ends(elements)
     edges = np.linspace(_SEARCH[0], _SEARCH[1], _BINS + 1)
     found = np.zeros((n * n, _BINS))
-    short: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    bonds: list[_Bonds] = []
     for graph in graphs:
         species, centre = graph.species.numpy(), graph.centre.numpy()
         kind = species[centre] * n + species[graph.neighbour.numpy()]
         r = np.linalg.norm(graph.edge_vec.numpy(), axis=1) / ends[kind]
         near = np.flatnonzero(r < _SEARCH[1])
-        short.append((species, centre[near], kind[near], r[near]))
+        bonds.append(_Bonds(species, centre[near], kind[near], r[near]))
         for k in np.unique(kind[near]):
             found[k] += np.histogram(r[near][kind[near] == k], edges)[0]
     middle = 0.5 * (edges[1:] + edges[:-1])
     radius = np.array([middle[_emptiest(counts)] for counts in found])
     result: dict[str, dict[str, Coordination]] = {}
     for k in range(n * n):
-        counts = [_counts(species, *rest, k, n, radius[k]) for species, *rest in short]
+        counts = [b.counts(k, n, radius[k]) for b in bonds]
         everyone = np.concatenate(counts) if counts else np.empty(0, dtype=np.int64)
         if len(everyone):
             low, high = _common(everyone)
@@ -210,7 +224,8 @@ class RangeGuard:
                 continue
             atom = int(atoms[0])
             a, b = self._pair(k)
-            names = ", ".join(map(str, neighbour[of_kind & (centre == atom)].tolist()))
+            bonded_to = sorted(neighbour[of_kind & (centre == atom)].tolist())
+            names = ", ".join(map(str, bonded_to))
             known = f"{self._fewest[k]} to {self._most[k]}"
             if self._fewest[k] == self._most[k]:
                 known = str(self._fewest[k])
@@ -257,20 +272,6 @@ def _emptiest(counts: Array) -> int:
             runs.append([index])
     longest = max(runs, key=len)
     return longest[len(longest) // 2] + 1
-
-
-def _counts(
-    species: np.ndarray,
-    centre: np.ndarray,
-    kind: np.ndarray,
-    r: Array,
-    k: int,
-    n: int,
-    radius: float,
-) -> np.ndarray:
-    """Neighbours of kind `k` of every atom that is a centre of that kind."""
-    bonded = centre[(kind == k) & (r < radius)]
-    return np.bincount(bonded, minlength=len(species))[species == k // n]
 
 
 def _common(counts: np.ndarray) -> tuple[int, int]:

@@ -134,6 +134,21 @@ def test_committee_is_mean_and_sample_deviation(models: list[Path], water: Atoms
     assert committee.results["energy"] == pytest.approx(energies.mean())
 
 
+def test_levels_of_theory_are_not_mixed(tmp_path: Path, water: Atoms) -> None:
+    potential = Potential(Hyperparameters(("O", "H"), n_features=16, n_blocks=2, cutoff=4.0))
+    paths = []
+    for level in ("PBE", "PBE", "iAMOEBA", ""):
+        paths.append(tmp_path / f"m{len(paths)}.safetensors")
+        save_model(paths[-1], potential, level_of_theory=level)
+    TPaiNNCalculator(paths[:2])
+    with pytest.raises(ModelFileError, match=r"different levels of theory \(PBE, iAMOEBA\)"):
+        TPaiNNCalculator(paths[:3])
+    with pytest.raises(ModelFileError, match=r"\(PBE, unknown\).*mixed_levels=True"):
+        TPaiNNCalculator([paths[0], paths[3]])
+    water.calc = TPaiNNCalculator(paths, mixed_levels=True)
+    assert water.get_potential_energy() is not None
+
+
 def test_no_global_side_effects(models: list[Path], water: Atoms) -> None:
     properties = list(ase.calculators.calculator.Calculator.implemented_properties)
     before = torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed()

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from tpainn_calc.modelfile import save_model
+from tpainn_calc.training_range import coordination_of, merge_coordination
 from training.data.batches import FrameDataset, shortest_distances
 from training.data.run_data import RunData
 from training.fit.config import FitConfig
@@ -37,11 +38,13 @@ def write_model(
     dataset = FrameDataset(frames, potential.elements, potential.cutoff)
     sample = range(0, len(dataset), max(1, len(dataset) // 200))
     shortest = shortest_distances((dataset[i].graph for i in sample), potential.elements)
+    coordination = coordination_of((dataset[i].graph for i in sample), potential.elements)
     references: dict[str, dict[str, float]] = {}
     if start.previous is not None:  # what was seen in pretraining counts as well
         references |= start.previous.reference_energies
         for pair, r in start.previous.shortest_distances.items():
             shortest[pair] = min(r, shortest.get(pair, r))
+        coordination = merge_coordination(coordination, start.previous.coordination)
     energies = map(float, start.reference.energies)
     references[config.data.level or "unnamed"] = dict(
         zip(start.reference.elements, energies, strict=True)
@@ -67,6 +70,7 @@ def write_model(
         training=training,
         errors=errors,
         shortest_distances=shortest,
+        coordination=coordination,
     )
 
 
