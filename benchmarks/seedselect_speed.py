@@ -25,7 +25,7 @@ import numpy as np
 
 from seedselect import LowRankKernel, NpyPool, RandomFourierFeatures, sample_kdpp
 from seedselect.baselines import array_kernel
-from seedselect.scores import gaussian_kl, joint_kl, local_kl, marginal_kl
+from seedselect.scores.divergence import gaussian_kl, joint_kl, local_kl, marginal_kl
 
 MEMORY_LIMIT = 2.0e9
 

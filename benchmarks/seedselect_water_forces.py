@@ -16,22 +16,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from seedselect.benchmark.atomistic import REVPBE0, SCAN
-from seedselect.benchmark.classical import spc_flexible
-from seedselect.benchmark.curves import stream
-from seedselect.benchmark.figures import save
-from seedselect.benchmark.forces import (
+from benchmarks.active_learning.atomistic import REVPBE0, SCAN
+from benchmarks.active_learning.classical import spc_flexible
+from benchmarks.active_learning.curves import stream
+from benchmarks.active_learning.figures import save
+from benchmarks.active_learning.forces import (
     ForceRidge,
     NormalEquations,
     labels_needed,
     normal_equations,
 )
-from seedselect.benchmark.methods import METHODS, Candidates
-from seedselect.benchmark.runner import read_rows, write_rows
-from seedselect.benchmark.statistics import paired_ratio, verdict
-from seedselect.benchmark.task import Split, data_file, principal_components
-from seedselect.descriptors import LocalInvariants
-from seedselect.io import iter_frames
+from benchmarks.active_learning.methods import METHODS, Candidates
+from benchmarks.active_learning.runner import read_rows, write_rows
+from benchmarks.active_learning.statistics import paired_ratio, verdict
+from benchmarks.active_learning.task import Split, data_file, principal_components
+from seedselect.frames.atoms import iter_frames
+from seedselect.frames.descriptors import LocalInvariants
 
 SETS = {"revPBE0-D3": REVPBE0, "SCAN": SCAN}
 SIZES = [2, 3, 5, 10, 20, 40, 80]

@@ -1,24 +1,45 @@
-"""seedselect: choose which configurations deserve an expensive label, by ATBagging and k-DPPs."""
+"""seedselect: choose which configurations deserve an expensive label."""
 
-from seedselect.atbagging import ATBagging
-from seedselect.aware import SourceAwareFeatures
-from seedselect.conditioning import posterior_transform
-from seedselect.errors import SeedSelectError
-from seedselect.features import LinearFeatures, RandomFourierFeatures
-from seedselect.gram import DualGram, Spectrum
-from seedselect.greedy import greedy_map
-from seedselect.inclusion import inclusion_probabilities
-from seedselect.kdpp import sample_kdpp
-from seedselect.kernel import LowRankKernel
-from seedselect.pool import ArrayPool, DaskPool, Hdf5Pool, NpyPool, Pool, ShardPool, as_pool
-from seedselect.scores import joint_kl, local_kl, marginal_kl, split_half_reliability
-from seedselect.selection import Selection
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seedselect.atbagging import ATBagging
+    from seedselect.errors import SeedSelectError
+    from seedselect.frames.atoms import FramePool
+    from seedselect.kernel.features import LinearFeatures, RandomFourierFeatures
+    from seedselect.kernel.gram import DualGram, Spectrum
+    from seedselect.kernel.low_rank import LowRankKernel
+    from seedselect.kernel.posterior import posterior_transform
+    from seedselect.kernel.source_features import SourceAwareFeatures
+    from seedselect.pools.pool import (
+        ArrayPool,
+        DaskPool,
+        Hdf5Pool,
+        NpyPool,
+        Pool,
+        ShardPool,
+        as_pool,
+    )
+    from seedselect.sampling.greedy import greedy_map
+    from seedselect.sampling.inclusion import inclusion_probabilities
+    from seedselect.sampling.kdpp import sample_kdpp
+    from seedselect.scores.divergence import (
+        joint_kl,
+        local_kl,
+        marginal_kl,
+        split_half_reliability,
+    )
+    from seedselect.selection import Selection
 
 __all__ = [
     "ATBagging",
     "ArrayPool",
     "DaskPool",
     "DualGram",
+    "FramePool",
     "Hdf5Pool",
     "LinearFeatures",
     "LowRankKernel",
@@ -40,3 +61,39 @@ __all__ = [
     "sample_kdpp",
     "split_half_reliability",
 ]
+
+# where each public name lives: scikit-learn is loaded with the first name that needs it
+_HOME = {
+    "ATBagging": "atbagging",
+    "SeedSelectError": "errors",
+    "FramePool": "frames.atoms",
+    "LinearFeatures": "kernel.features",
+    "RandomFourierFeatures": "kernel.features",
+    "DualGram": "kernel.gram",
+    "Spectrum": "kernel.gram",
+    "LowRankKernel": "kernel.low_rank",
+    "posterior_transform": "kernel.posterior",
+    "SourceAwareFeatures": "kernel.source_features",
+    "greedy_map": "sampling.greedy",
+    "inclusion_probabilities": "sampling.inclusion",
+    "sample_kdpp": "sampling.kdpp",
+    "joint_kl": "scores.divergence",
+    "local_kl": "scores.divergence",
+    "marginal_kl": "scores.divergence",
+    "split_half_reliability": "scores.divergence",
+    "Selection": "selection",
+} | dict.fromkeys(
+    ["ArrayPool", "DaskPool", "Hdf5Pool", "NpyPool", "Pool", "ShardPool", "as_pool"], "pools.pool"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

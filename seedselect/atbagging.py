@@ -9,26 +9,25 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from seedselect.committee import Committee
-from seedselect.conditioning import known_points, posterior_transform
-from seedselect.drawing import climb_map, draw_kdpp, draw_random
 from seedselect.errors import SeedSelectError
-from seedselect.features import RandomFourierFeatures, column_scale
-from seedselect.greedy import information_per_label
-from seedselect.kernel import LowRankKernel
-from seedselect.pool import Pool, as_pool, check_finite, map_blocks
-from seedselect.quality import (
+from seedselect.kernel.features import RandomFourierFeatures, column_scale
+from seedselect.kernel.low_rank import LowRankKernel
+from seedselect.kernel.posterior import known_points, posterior_transform
+from seedselect.pools.pool import Pool, as_pool, check_finite, map_blocks
+from seedselect.sampling.draws import climb_map, draw_kdpp, draw_random
+from seedselect.sampling.greedy import information_per_label
+from seedselect.scores.committee import Committee
+from seedselect.scores.quality import (
     SpreadCalibration,
     check_cost,
     divide_by_cost,
     effective_number,
     shape_quality,
 )
-from seedselect.selection import Selection
-from seedselect.source import SCORES, score_source
+from seedselect.scores.source import SCORES, score_source
+from seedselect.selection import Selection, check_size
+from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.errors import check_choice
-
-Array = NDArray[np.float64]
 
 SAMPLERS = ("kdpp", "map", "random")
 
@@ -401,9 +400,4 @@ class ATBagging(BaseEstimator):
             raise SeedSelectError("give n (only sampler='map' can do with a budget alone)")
         if budget is not None and cost is None:
             raise SeedSelectError("a budget needs the cost of every pool row: give cost=")
-        if n is not None and (n < 1 or int(n) != n):
-            raise SeedSelectError(f"n={n}: ask for at least one point")
-        if n is not None and n > left:
-            raise SeedSelectError(
-                f"n={n} exceeds the {left} rows that can be chosen (pool of {total}): ask for fewer"
-            )
+        check_size(n, left, total)

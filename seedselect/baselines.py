@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from seedselect.errors import SeedSelectError
-from seedselect.gram import DualGram
-from seedselect.greedy import greedy_map
-from seedselect.kdpp import sample_kdpp, sample_projection, tilted_probabilities
-from seedselect.kernel import LowRankKernel
-from seedselect.pool import ArrayPool
+from seedselect.kernel.gram import DualGram
+from seedselect.kernel.low_rank import LowRankKernel
+from seedselect.pools.pool import ArrayPool
+from seedselect.sampling.greedy import greedy_map
+from seedselect.sampling.kdpp import sample_kdpp, sample_projection, tilted_probabilities
+from tpainn_calc.base.arrays import Array
 
-Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 

@@ -1,4 +1,4 @@
-"""The command `seedselect`: pick | status | ingest | next | report | benchmark."""
+"""The command `seedselect`: pick | status | ingest | next | report."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from seedselect.commands import benchmark, ingest, next_round, pick, report, status
-from tpainn_calc.base.command import run_command
+from seedselect.commands import ingest, next_round, pick, report, status
+from tpainn_calc._version import __version__
+from tpainn_calc.base.command import DEBUG, run_command
 from tpainn_calc.base.errors import did_you_mean
 
 COMMANDS = {
@@ -17,7 +18,6 @@ COMMANDS = {
     "ingest": ingest,
     "next": next_round,
     "report": report,
-    "benchmark": benchmark,
 }
 
 
@@ -37,6 +37,8 @@ def build_parser() -> Parser:
         description="Choose which configurations deserve an expensive label.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"seedselect {__version__}")
+    parser.add_argument(DEBUG, action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         sub = commands.add_parser(
@@ -55,12 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
+    if words[:1] == ["benchmark"]:
+        parser.error("the benchmark is now: python -m benchmarks.active_learning, in a clone")
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(f"unknown command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
     args, unknown = parser.parse_known_args(words)
     if unknown:
         parser.error(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], args.options)}")
-    return run_command(lambda: print(args.run(args)))
+    return run_command(lambda: print(args.run(args)), args.debug)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from seedselect.errors import SeedSelectError
+from tpainn_calc.base.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,23 @@ class Selection:
     def ordered(self) -> NDArray[np.intp]:
         """Rows of the pool in the order in which to label them."""
         return self.indices[self.order]
+
+
+def check_size(n: int | None, left: int, total: int) -> None:
+    """Refuse to choose no row, or more rows than there are.
+
+    Parameters
+    ----------
+    n : int or None
+        None is checked elsewhere.
+    left, total : int
+        Rows that can be chosen, and rows of the pool.
+    """
+    if n is None:
+        return
+    if n < 1 or int(n) != n:
+        raise SeedSelectError(f"n={n}: ask for at least one point")
+    if n > left:
+        raise SeedSelectError(
+            f"n={n} exceeds the {left} rows that can be chosen (pool of {total}): ask for fewer"
+        )

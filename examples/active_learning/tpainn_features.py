@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from seedselect.descriptors import AtomicFeatures
-from seedselect.frame import Frame
-from seedselect.io import to_atoms
+from seedselect.frames.atoms import to_atoms
+from seedselect.frames.descriptors import AtomicFeatures
+from seedselect.frames.frame import Frame
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.potential import Potential

@@ -13,9 +13,18 @@ is a `BusyError`.
 """
 
 from seedselect.campaign.campaign import Campaign
-from seedselect.campaign.steps import Chosen, Ingested, begin, campaign_lock, choose_next, ingest
-from seedselect.manifest import Entry, Manifest, Round
-from seedselect.settings import PickSettings
+from seedselect.campaign.manifest import Entry, Manifest, Round
+from seedselect.campaign.settings import PickSettings
+from seedselect.campaign.steps import (
+    Chosen,
+    Ingested,
+    begin,
+    campaign_lock,
+    choose_next,
+    ingest,
+    preview,
+    preview_next,
+)
 
 __all__ = [
     "Campaign",
@@ -29,4 +38,6 @@ __all__ = [
     "campaign_lock",
     "choose_next",
     "ingest",
+    "preview",
+    "preview_next",
 ]

@@ -6,23 +6,21 @@ waits for another process before it raises `tpainn_calc.base.errors.BusyError`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedselect.campaign.campaign import Campaign
-from seedselect.dataset import load_table
+from seedselect.campaign.ingestion import ingest_frames, ingest_rows
+from seedselect.campaign.input_files import AnyPath, InputFiles, as_path
+from seedselect.campaign.settings import PickSettings
 from seedselect.errors import SeedSelectError
-from seedselect.labels import ingest_frames, ingest_rows
-from seedselect.settings import PickSettings
 from tpainn_calc.base.locks import Lock
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-AnyPath = str | os.PathLike[str]
+    from seedselect.campaign.estimate import Estimate
 
 
 def campaign_lock(directory: AnyPath, patience: float = 0.0) -> Lock:
@@ -36,15 +34,15 @@ def campaign_lock(directory: AnyPath, patience: float = 0.0) -> Lock:
         Seconds to wait for another process.
     """
     busy = f"{directory}: process {{holder}} is working on this campaign; wait for it to end and "
-    return Lock(Path(directory) / ".lock", f"{busy}try again", patience=patience)
+    return Lock(as_path(directory) / ".lock", f"{busy}try again", patience=patience)
 
 
 def begin(
     directory: AnyPath,
-    source: AnyPath,
+    source: AnyPath | Sequence[AnyPath],
     settings: PickSettings,
     *,
-    pool: AnyPath | None = None,
+    pool: AnyPath | Sequence[AnyPath] | None = None,
     patience: float = 0.0,
 ) -> Campaign:
     """Choose the first round and write the campaign (``seedselect pick``).
@@ -53,8 +51,8 @@ def begin(
     ----------
     directory : path
         Must not hold a campaign.
-    source : path
-        The cheap, labelled frames or rows.
+    source : path or sequence of path
+        The cheap, labelled frames or rows; several files of frames are read as one.
     settings : PickSettings
     pool : path, optional
         Candidates, if they are not the source itself.
@@ -71,9 +69,64 @@ def begin(
     BusyError
         Another process works on the campaign.
     """
+    from seedselect.campaign.rounds import first_round
+
+    files = InputFiles.of(source)
+    candidates = None if pool is None else InputFiles.of(pool)
+    for given in (files, candidates):
+        if given is not None:
+            given.kind()  # refuses what is missing before there is a directory
     with campaign_lock(directory, patience):
-        candidates = None if pool is None else Path(pool)
-        return Campaign.create(Path(directory), Path(source), candidates, settings)
+        return first_round(as_path(directory), files, candidates, settings)
+
+
+def preview(
+    directory: AnyPath,
+    source: AnyPath | Sequence[AnyPath],
+    settings: PickSettings,
+    *,
+    pool: AnyPath | Sequence[AnyPath] | None = None,
+) -> Estimate:
+    """Say what :func:`begin` would need, and refuse what it would refuse; write nothing."""
+    from seedselect.campaign.estimate import estimate
+    from seedselect.campaign.rounds import check_new
+
+    check_new(as_path(directory))
+    files = InputFiles.of(source)
+    return estimate(files, None if pool is None else InputFiles.of(pool), settings)
+
+
+def preview_next(
+    directory: AnyPath,
+    n: int | None = None,
+    *,
+    budget: float | None = None,
+    pool: AnyPath | Sequence[AnyPath] | None = None,
+    quality_key: str | None = None,
+) -> Estimate:
+    """Say what :func:`choose_next` would need, and refuse what it would refuse."""
+    from seedselect.campaign.estimate import estimate
+    from seedselect.campaign.inputs import info_numbers
+    from seedselect.campaign.rounds import check_candidates
+
+    _check_wish(n, budget)
+    campaign = Campaign.open(directory)
+    candidates = None if pool is None else InputFiles.of(pool)
+    check_candidates(campaign, candidates, quality_key)
+    if candidates is not None and quality_key is not None:
+        info_numbers(candidates, quality_key)
+    if candidates is None and "pool" in campaign.manifest.inputs:
+        candidates = campaign.input_files("pool")
+    settings = campaign.settings.model_copy(update={"n": n, "budget": budget})
+    taken = frozenset(entry.key for entry in campaign.entries)
+    return estimate(campaign.input_files("source"), candidates, settings, taken)
+
+
+def _check_wish(n: int | None, budget: float | None) -> None:
+    if n is None and budget is None:
+        raise SeedSelectError("say how many to choose: -n 50 (or --budget with sampler map)")
+    if n is not None and n < 1:
+        raise SeedSelectError(f"-n {n}: ask for at least one point")
 
 
 @dataclass(frozen=True)
@@ -96,7 +149,7 @@ def choose_next(
     n: int | None = None,
     *,
     budget: float | None = None,
-    pool: AnyPath | None = None,
+    pool: AnyPath | Sequence[AnyPath] | None = None,
     quality_key: str | None = None,
     number: int | None = None,
     patience: float = 0.0,
@@ -127,19 +180,19 @@ def choose_next(
     ------
     SeedSelectError, BusyError
     """
-    if n is None and budget is None:
-        raise SeedSelectError("say how many to choose: -n 50 (or --budget with sampler map)")
-    if n is not None and n < 1:
-        raise SeedSelectError(f"-n {n}: ask for at least one point")
+    _check_wish(n, budget)
+    from seedselect.campaign.rounds import next_round
+
+    candidates = None if pool is None else InputFiles.of(pool)
+    Campaign.open(directory)  # a lock would make the directory
     with campaign_lock(directory, patience):
-        campaign = Campaign.open(Path(directory))
+        campaign = Campaign.open(directory)
         found = len(campaign.manifest.rounds)
         if number is not None and number <= found:
             return Chosen(campaign, 0)
         if number is not None and number != found + 1:
             raise SeedSelectError(f"--round {number}: {directory} has {found} rounds")
-        candidates = None if pool is None else Path(pool)
-        return Chosen(campaign, campaign.choose_next(n, budget, candidates, quality_key))
+        return Chosen(campaign, next_round(campaign, n, budget, candidates, quality_key))
 
 
 @dataclass(frozen=True)
@@ -195,10 +248,11 @@ def ingest(
     frames = list(frames)
     if not paths and not frames and not failed:
         raise SeedSelectError("nothing to ingest: give files with labels, or --failed HASH")
+    Campaign.open(directory)  # a lock would make the directory
     with campaign_lock(directory, patience):
-        campaign = Campaign.open(Path(directory))
+        campaign = Campaign.open(directory)
         campaign.check_keys(failed)
-        files = [Path(path) for path in paths]
+        files = [as_path(path) for path in paths]
         new = known = 0
         if campaign.manifest.kind == "frames":
             if files or frames:
@@ -208,8 +262,11 @@ def ingest(
         elif frames:
             raise SeedSelectError(f"{directory}: a campaign of table rows takes no frames")
         elif files:
+            from seedselect.campaign.tables import load_table
+
             settings = campaign.settings
-            source = load_table(campaign.input_path("source"), settings.targets, settings.drop)
+            path = campaign.input_files("source").paths[0]
+            source = load_table(path, settings.targets, settings.drop)
             columns = source.target_names or ["y0"]
             keys = {entry.key for entry in campaign.entries}
             new, known = ingest_rows(campaign.directory, files, keys, columns, replace)

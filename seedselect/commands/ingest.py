@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seedselect.campaign import ingest
-from seedselect.commands.status import summary
-
 HELP = "take labels that have come in"
 
 
@@ -21,5 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
+    from seedselect.campaign.steps import ingest
+    from seedselect.commands.status import summary
+
     taken = ingest(args.campaign, args.labels, failed=args.failed, replace=args.replace)
     return f"{taken.new} new labels, {taken.known} known before\n{summary(taken.campaign)}"

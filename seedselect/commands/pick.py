@@ -8,10 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seedselect.campaign import PickSettings, begin
-from seedselect.commands.status import summary
+from seedselect.campaign.settings import PickSettings
 from seedselect.errors import SeedSelectError
-from seedselect.estimate import estimate
 from tpainn_calc.base.schema import load_config
 
 HELP = "choose configurations to label and start a campaign"
@@ -19,8 +17,12 @@ HELP = "choose configurations to label and start a campaign"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; those left out come from --config, then from `PickSettings`."""
-    parser.add_argument("source", type=Path, help="labelled source: .extxyz, .h5, .csv, .npz")
-    parser.add_argument("--pool", type=Path, help="candidates, if they are not the source itself")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="labelled source: .extxyz, .h5, folders of them; .csv, .npz",
+    )
+    parser.add_argument("--pool", nargs="+", help="candidates, if they are not the source itself")
     parser.add_argument("-o", "--output", type=Path, required=True, help="campaign directory")
     parser.add_argument("-n", type=int, help="how many to choose")
     parser.add_argument("--config", type=Path, help="YAML file with any of the settings below")
@@ -62,7 +64,7 @@ def settings_from(args: argparse.Namespace) -> PickSettings:
     if isinstance(given.get("n_estimators"), str) and given["n_estimators"].isdigit():
         given["n_estimators"] = int(given["n_estimators"])
     try:
-        settings = PickSettings.model_validate(base.model_dump() | given)
+        settings = PickSettings.model_validate(base.model_dump(exclude_unset=True) | given)
     except ValidationError as error:
         fault = error.errors()[0]
         option = "--" + str(fault["loc"][0]).replace("_", "-")
@@ -74,13 +76,13 @@ def settings_from(args: argparse.Namespace) -> PickSettings:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
+    from seedselect.campaign.steps import begin, preview
+    from seedselect.commands.status import summary
+
     settings = settings_from(args)
     if args.dry_run:
-        lines = estimate(args.source, args.pool, settings).lines()
+        lines = preview(args.output, args.source, settings, pool=args.pool).lines()
         return "\n".join(["dry run: nothing is written", *lines])
-    for path in (args.source, args.pool):
-        if path is not None and not path.is_file():
-            raise SeedSelectError(f"{path}: no such file")
     campaign = begin(args.output, args.source, settings, pool=args.pool)
     name = "selected.extxyz" if campaign.manifest.kind == "frames" else "selected.csv"
     return (

@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seedselect.campaign import Campaign, campaign_lock
-from seedselect.commands.status import summary
-from seedselect.report import write_report
-
 HELP = "draw where the chosen points lie and what they are worth"
 
 
@@ -19,9 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
+    from seedselect.campaign.campaign import Campaign
+    from seedselect.campaign.report import write_report
+    from seedselect.campaign.rounds import campaign_inputs
+    from seedselect.campaign.steps import campaign_lock
+    from seedselect.commands.status import summary
+
+    Campaign.open(args.campaign)  # a lock would make the directory
     with campaign_lock(args.campaign):
         campaign = Campaign.open(args.campaign)
-        numbers = write_report(campaign, campaign.load_inputs())
+        numbers = write_report(campaign, campaign_inputs(campaign))
     lines = [summary(campaign)]
     for name, value in numbers["coverage"].items():
         lines.append(

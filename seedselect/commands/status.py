@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seedselect.campaign import Campaign
+if TYPE_CHECKING:
+    from seedselect.campaign.campaign import Campaign
+
 
 HELP = "say what is labelled, pending and failed"
 
@@ -31,7 +34,7 @@ def summary(campaign: Campaign) -> str:
         f"{len(manifest.rounds)} round(s); {count['done']} done, {count['pending']} pending, "
         f"{count['failed']} failed",
         f"  {manifest.duplicates_dropped} duplicates or correlated neighbours were dropped first",
-        f"  reliability of the score {last.reliability:.2f}"
+        f"  reliability of the score {last.reliability or 0:.2f}"
         + ("" if last.rank is None else f", numerical rank {last.rank}"),
     ]
     return "\n".join(lines)
@@ -43,6 +46,8 @@ def _noun(kind: str) -> str:
 
 def run(args: argparse.Namespace) -> str:
     """Run the command; return what to print."""
+    from seedselect.campaign.campaign import Campaign
+
     campaign = Campaign.open(args.campaign)
     states = campaign.states()
     if args.json:

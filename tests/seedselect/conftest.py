@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from seedselect.frame import Frame
+from seedselect.frames.frame import Frame
 
 
 def enumerate_kdpp(rows: np.ndarray, k: int) -> dict[tuple[int, ...], float]:

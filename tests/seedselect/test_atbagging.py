@@ -17,7 +17,7 @@ from seedselect import (
     inclusion_probabilities,
     posterior_transform,
 )
-from seedselect.scores import spearman
+from seedselect.scores.divergence import spearman
 
 # `fit(X_source, y_source)` and the parameter `score` are the method's own words; scikit-learn's
 # generic checks expect `y` and a method `score`.
@@ -271,8 +271,8 @@ def test_faulty_sources(change, message, regression):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score": "locale"}, "did you mean 'local'"),
-        ({"sampler": "dpp"}, "did you mean 'kdpp'"),
+        ({"score": "locale"}, 'did you mean "local"'),
+        ({"sampler": "dpp"}, 'did you mean "kdpp"'),
         ({"n_estimators": 1}, "at least 4"),
         ({"n_estimators": "many"}, "'auto'"),
         ({"noise": 0}, "noise"),

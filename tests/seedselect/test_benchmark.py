@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seedselect import SeedSelectError
-from seedselect.benchmark import BenchmarkConfig, Task, run_benchmark
-from seedselect.benchmark import runner as runner_module
-from seedselect.benchmark.classical import bond_additive_energy, spc_flexible
-from seedselect.benchmark.curves import Repetition
-from seedselect.benchmark.learners import KernelRidge, rmse
-from seedselect.benchmark.methods import METHODS
-from seedselect.benchmark.statistics import (
+from benchmarks.active_learning import BenchmarkConfig, Task, run_benchmark
+from benchmarks.active_learning import runner as runner_module
+from benchmarks.active_learning.__main__ import main
+from benchmarks.active_learning.classical import bond_additive_energy, spc_flexible
+from benchmarks.active_learning.curves import Repetition
+from benchmarks.active_learning.learners import KernelRidge, rmse
+from benchmarks.active_learning.methods import METHODS
+from benchmarks.active_learning.statistics import (
     aulc,
     compare,
     curve_areas,
@@ -23,10 +23,10 @@ from seedselect.benchmark.statistics import (
     tuned_choice,
     verdict,
 )
-from seedselect.benchmark.task import data_directory, principal_components
-from seedselect.benchmark.tasks import TASKS
-from seedselect.cli import main
-from seedselect.frame import Frame
+from benchmarks.active_learning.task import data_directory, principal_components
+from benchmarks.active_learning.tasks import TASKS
+from seedselect import SeedSelectError
+from seedselect.frames.frame import Frame
 
 
 def small_task(kind: str = "target transfer") -> Task:
@@ -161,14 +161,14 @@ def test_command_writes_tables_and_figures(tmp_path, monkeypatch, capsys):
         "seed_sizes: [8, 16]\nloop_seeds: [8]\nrounds: 1\npool_size: 100\ntest_size: 50\n"
         "n_estimators: 10\nn_features: 64\n"
     )
-    assert main(["benchmark", str(config), "-o", str(tmp_path / "out")]) == 0
+    assert main([str(config), "-o", str(tmp_path / "out")]) == 0
     assert "AULC/random" in capsys.readouterr().out
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"areas.csv", "curves.csv", "curves.png", "ratios.csv", "ratios.png"} <= names
-    assert main(["benchmark", str(config), "--dry-run"]) == 0
+    assert main([str(config), "--dry-run"]) == 0
     config.write_text("tasks: [era6]\nmethods: [random]\n")
-    assert main(["benchmark", str(config)]) == 2
-    assert "did you mean 'era5'" in capsys.readouterr().err
+    assert main([str(config)]) == 2
+    assert 'did you mean "era5"' in capsys.readouterr().err
 
 
 def test_kernel_ridge_chooses_a_sensible_model():

@@ -23,10 +23,10 @@ from seedselect.campaign import (
     choose_next,
     ingest,
 )
+from seedselect.campaign.dataset import CACHE_BLOCK
+from seedselect.campaign.manifest import read_manifest
 from seedselect.cli import main
-from seedselect.dataset import CACHE_BLOCK
-from seedselect.io import read_frames, to_frame, write_frames
-from seedselect.manifest import read_manifest
+from seedselect.frames.atoms import read_frames, to_frame, write_frames
 from tpainn_calc.base.errors import BusyError
 from tpainn_calc.base.frames import attach_results
 
@@ -518,4 +518,6 @@ def test_free_energy_alone_is_an_energy(campaign, tmp_path):
 def test_help_names_every_command(capsys):
     assert run("--help") == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("pick", "status", "ingest", "next", "report", "benchmark"))
+    assert all(name in out for name in ("pick", "status", "ingest", "next", "report"))
+    assert run("benchmark", "x.yaml") == 2
+    assert "python -m benchmarks.active_learning" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from seedselect import ArrayPool, LowRankKernel, SeedSelectError, posterior_transform
 from seedselect.baselines import _Identity, array_kernel
-from seedselect.conditioning import known_points
+from seedselect.kernel.posterior import known_points
 
 
 @pytest.mark.parametrize("m", [2, 5, 20])

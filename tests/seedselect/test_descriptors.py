@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from seedselect import SeedSelectError
-from seedselect.descriptors import AtomicFeatures, LocalInvariants, describe, elements_of
-from seedselect.frame import HASH_RESOLUTION, Frame
-from seedselect.neighbors import neighbor_pairs
-from seedselect.settings import PickSettings, make_descriptor
+from seedselect.campaign.settings import PickSettings, make_descriptor
+from seedselect.frames.descriptors import AtomicFeatures, LocalInvariants, describe, elements_of
+from seedselect.frames.frame import HASH_RESOLUTION, Frame
+from seedselect.frames.neighbors import neighbor_pairs
 
 
 def brute_force_distances(frame: Frame, cutoff: float) -> np.ndarray:
@@ -156,7 +156,7 @@ def test_bad_options(options):
 
 
 def test_soap_is_optional(make_frames):
-    from seedselect.soap import Soap
+    from seedselect.frames.soap import Soap
 
     try:
         import dscribe  # noqa: F401

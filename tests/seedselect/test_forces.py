@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seedselect.benchmark.forces import (
+from benchmarks.active_learning.forces import (
     ForceRidge,
     force_design,
     labels_needed,
@@ -27,7 +27,7 @@ def test_predictions_turn_with_the_frame(make_frames):
 
 
 def test_ridge_learns_what_the_features_can_say(make_frames):
-    from seedselect.benchmark.classical import spc_flexible
+    from benchmarks.active_learning.classical import spc_flexible
 
     rng = np.random.default_rng(0)
     frames = make_frames(14)

@@ -7,7 +7,7 @@ import pytest
 
 from seedselect import SeedSelectError, greedy_map
 from seedselect.baselines import array_kernel
-from seedselect.greedy import information_per_label, order_rows
+from seedselect.sampling.greedy import information_per_label, order_rows
 
 
 def brute_force(rows, n):

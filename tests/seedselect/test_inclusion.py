@@ -7,7 +7,7 @@ import pytest
 
 from seedselect import sample_kdpp
 from seedselect.baselines import array_kernel
-from seedselect.inclusion import eigenvector_marginals, inclusion_probabilities
+from seedselect.sampling.inclusion import eigenvector_marginals, inclusion_probabilities
 
 
 @pytest.mark.parametrize("k", range(1, 8))

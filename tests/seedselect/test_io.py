@@ -7,9 +7,9 @@ import gzip
 import numpy as np
 import pytest
 
-from seedselect.dataset import holds_frames, iter_any_frames
-from seedselect.descriptors import LocalInvariants, describe
-from seedselect.io import FramePool, iter_frames, read_frames, to_atoms, write_frames
+from seedselect.campaign.input_files import InputFiles, holds_frames
+from seedselect.frames.atoms import FramePool, iter_frames, read_frames, to_atoms, write_frames
+from seedselect.frames.descriptors import LocalInvariants, describe
 from tpainn_calc.base.errors import TPaiNNError
 from tpainn_calc.base.frames import write_shard
 
@@ -34,7 +34,7 @@ def test_compressed_and_hdf5(file, tmp_path, make_frames):
     write_shard(tmp_path, "w", [to_atoms(frame) for frame in make_frames(7)])
     keys = [frame.key for frame in make_frames(7)]
     assert [f.key for f in iter_frames(tmp_path / "w.extxyz.gz")] == keys
-    stored = list(iter_any_frames(tmp_path / "w.h5"))
+    stored = list(InputFiles.of(tmp_path / "w.h5").frames())
     assert [f.key for f in stored] == keys
     assert stored[3].energy == make_frames(7)[3].energy
     np.testing.assert_array_equal(stored[3].forces, make_frames(7)[3].forces)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seedselect import joint, joint_kl
-from seedselect.scores import gaussian_kl
+from seedselect import joint_kl
+from seedselect.scores import joint
+from seedselect.scores.divergence import gaussian_kl
 
 
 def direct(predictions, inside, ridge):

@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 from seedselect import SeedSelectError, sample_kdpp
 from seedselect.baselines import array_kernel, inflate_and_truncate, random_rows, top_scores
-from seedselect.inclusion import inclusion_probabilities
-from seedselect.kdpp import sample_eigenvectors, tilted_probabilities
+from seedselect.sampling.inclusion import inclusion_probabilities
+from seedselect.sampling.kdpp import sample_eigenvectors, tilted_probabilities
 
 DRAWS = 2500
 

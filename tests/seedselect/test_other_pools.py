@@ -10,10 +10,11 @@ import pytest
 
 from seedselect.atbagging import ATBagging
 from seedselect.campaign import Campaign
+from seedselect.campaign.manifest import read_manifest
+from seedselect.campaign.rounds import campaign_inputs, points
 from seedselect.cli import main
-from seedselect.drawing import draw_random
-from seedselect.io import read_frames, write_frames
-from seedselect.manifest import read_manifest
+from seedselect.frames.atoms import read_frames, write_frames
+from seedselect.sampling.draws import draw_random
 
 
 @pytest.fixture
@@ -89,10 +90,10 @@ def test_conditioning_on_another_pool_is_that_of_descriptors(campaign, tmp_path,
     pool = new_frames(tmp_path / "md.extxyz", make_frames, 20)
     assert run("next", campaign, "-n", 4, "--pool", pool) == 0
     state = Campaign.open(campaign)
-    inputs = state.load_inputs()
-    points = state.points(state.manifest.entries, inputs)
+    inputs = campaign_inputs(state)
+    rows = points(state, state.manifest.entries, inputs)
     frames = state.chosen()
-    for entry, row in zip(state.manifest.entries, points, strict=True):
+    for entry, row in zip(state.manifest.entries, rows, strict=True):
         np.testing.assert_allclose(row, inputs.descriptor(frames[entry.key]), atol=1e-9)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seedselect import ATBagging, NpyPool, SeedSelectError, ShardPool, as_pool
-from seedselect.pool import BLOCK_ROWS, regroup
+from seedselect.pools.pool import BLOCK_ROWS, regroup
 
 N = BLOCK_ROWS + 977
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seedselect import SeedSelectError
-from seedselect.quality import (
+from seedselect.scores.quality import (
     FLOOR,
     SpreadCalibration,
     check_cost,

@@ -7,8 +7,8 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from seedselect import SeedSelectError, joint_kl, local_kl, marginal_kl, split_half_reliability
-from seedselect.committee import Committee
-from seedselect.scores import gaussian_kl
+from seedselect.scores.committee import Committee
+from seedselect.scores.divergence import gaussian_kl
 
 
 class BagRecorder(RegressorMixin, BaseEstimator):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seedselect import ArrayPool, SeedSelectError
-from seedselect.thinning import SubsetPool, thin
+from seedselect.pools.thinning import SubsetPool, thin
 
 
 def keys(n):

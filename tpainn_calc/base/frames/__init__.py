@@ -9,7 +9,7 @@ from tpainn_calc.base.frames.extxyz import (
 )
 from tpainn_calc.base.frames.hdf5 import SUFFIX, FrameStore, write_shard
 from tpainn_calc.base.frames.results import attach_results, results_of
-from tpainn_calc.base.frames.sources import checksum, open_frames
+from tpainn_calc.base.frames.sources import checksum, iter_frames, open_frames
 
 __all__ = [
     "SUFFIX",
@@ -18,6 +18,7 @@ __all__ = [
     "attach_results",
     "checksum",
     "iter_extxyz",
+    "iter_frames",
     "open_frames",
     "read_extxyz",
     "results_of",

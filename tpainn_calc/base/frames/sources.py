@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.files import finished_files, sha256
-from tpainn_calc.base.frames.extxyz import read_extxyz
+from tpainn_calc.base.frames.extxyz import iter_extxyz, read_extxyz
 from tpainn_calc.base.frames.hdf5 import SUFFIX, SUFFIXES, FrameStore
 
 EXTXYZ = "*.extxyz"
@@ -42,6 +43,29 @@ def open_frames(path: str | os.PathLike[str]) -> Sequence[Atoms]:
     if path.suffix in SUFFIXES:
         return FrameStore(path)
     return read_extxyz(path)
+
+
+def iter_frames(path: str | os.PathLike[str]) -> Iterator[Atoms]:
+    """Frames of a file or folder, one by one.
+
+    Parameters
+    ----------
+    path : path
+        As :func:`open_frames` takes.
+
+    Raises
+    ------
+    DataError
+        As :func:`open_frames`.
+    """
+    path = Path(path)
+    if path.is_dir() and not finished_files(path, f"*{SUFFIX}"):
+        shards = _extxyz_shards(path)
+        if shards:
+            return chain.from_iterable(map(iter_extxyz, shards))
+    elif not path.is_dir() and path.suffix not in SUFFIXES:
+        return iter_extxyz(path)
+    return iter(open_frames(path))
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

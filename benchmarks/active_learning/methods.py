@@ -1,0 +1,253 @@
+"""Methods of the comparison: ATBagging, its ablations, its variants, and the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+
+from benchmarks.active_learning.task import Split
+from seedselect import baselines
+from seedselect.atbagging import ATBagging
+from seedselect.baselines import array_kernel
+from seedselect.kernel.features import RandomFourierFeatures
+from seedselect.kernel.source_features import SourceAwareFeatures
+from seedselect.sampling.kdpp import sample_kdpp
+from seedselect.scores.divergence import joint_kl, marginal_kl
+from seedselect.scores.quality import shape_quality
+from tpainn_calc.base.arrays import Array
+
+Index = NDArray[np.intp]
+
+
+class Candidates:
+    """What every method sees: the source with labels, the pool without.
+
+    Parameters
+    ----------
+    split : Split
+    n_estimators, n_features : int
+    seed : int
+        Seed of the committee and of the features, the same for every method.
+    """
+
+    def __init__(self, split: Split, n_estimators: int, n_features: int, seed: int) -> None:
+        self.split = split
+        self.seed = seed
+        self.n_features = n_features
+        self.model = ATBagging(
+            n_estimators=n_estimators,
+            features=RandomFourierFeatures(n_features),
+            random_state=seed,
+        ).fit(split.X_source, split.y_source)
+
+    @cached_property
+    def scaled(self) -> Array:
+        """Standardised pool rows."""
+        return self._scale(self.split.X_pool)
+
+    def _scale(self, X: Array) -> Array:
+        pool = self.split.X_pool
+        scale = pool.std(axis=0)
+        return (X - pool.mean(axis=0)) / np.where(scale > 1e-12, scale, 1.0)
+
+    @cached_property
+    def phi(self) -> Array:
+        """Random Fourier features of the pool."""
+        return self._features(self.split.X_pool)
+
+    def _features(self, X: Array) -> Array:
+        return RandomFourierFeatures(self.n_features, random_state=self.seed).fit_transform(X)
+
+    @cached_property
+    def score(self) -> Array:
+        """Information gain of source rows, or calibrated spread of rows without a bag."""
+        return self.model.pool_quality(None if self.split.pool_is_source else self.split.X_pool)[0]
+
+    @cached_property
+    def predictions(self) -> Array:
+        """Predictions of the source committee at the pool, (T, n, K)."""
+        return self.model.committee_.predict(self.split.X_pool)
+
+    @cached_property
+    def marginal(self) -> Array:
+        """Mean information gain over probes from the pool; the score where there is no bag."""
+        if not self.split.pool_is_source:
+            return self.score
+        members = len(self.predictions)
+        at_probes = self.predictions[:, :300].reshape(members, -1)
+        return marginal_kl(at_probes, self.model.committee_.in_bag)
+
+    @cached_property
+    def public_quality(self) -> Array:
+        """The public code's quality: a joint divergence on replayed bags that no member saw."""
+        if not self.split.pool_is_source:
+            return self.predictions.std(axis=0).mean(axis=1)
+        members, size = len(self.predictions), len(self.split.X_source)
+        replayed = np.random.RandomState(self.seed)
+        in_bag = np.zeros((size, members), dtype=bool)
+        for column in range(members):
+            in_bag[replayed.randint(0, size, size), column] = True
+        quality = joint_kl(self.predictions[:, :300].reshape(members, -1), in_bag)
+        return quality - quality.min()
+
+    @cached_property
+    def density(self) -> Array:
+        """Mean kernel value with the pool: how typical a row is."""
+        return np.maximum(self.phi @ self.phi.mean(axis=0), 0.0)
+
+    @cached_property
+    def aware_phi(self) -> Array:
+        """Features of the pool beside the source predictions, which count as a third of it."""
+        features = SourceAwareFeatures(
+            self.model, n_features=self.n_features, random_state=self.seed
+        )
+        return features.fit_transform(self.split.X_pool)
+
+    @cached_property
+    def leaf_phi(self) -> Array:
+        """Forest proximity: rows are near when members put them in one leaf (Breiman 2001).
+
+        Leaves are those of shallow trees of the committee's kind, hashed into signed columns.
+        """
+        split = self.split
+        forest = ExtraTreesRegressor(
+            n_estimators=100, max_leaf_nodes=64, min_samples_leaf=3, random_state=self.seed
+        ).fit(split.X_source, split.y_source.squeeze())
+        leaves = forest.apply(split.X_pool)
+        rng = np.random.default_rng(self.seed)
+        out = np.zeros((len(leaves), self.n_features))
+        rows = np.arange(len(leaves))
+        for column in leaves.T:
+            ids, position = np.unique(column, return_inverse=True)
+            target = rng.integers(self.n_features, size=len(ids))[position]
+            np.add.at(out, (rows, target), rng.choice([-1.0, 1.0], size=len(ids))[position])
+        return out / np.linalg.norm(out, axis=1)[:, None]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose, its group in the figures, and what it is.
+
+    Attributes
+    ----------
+    choose : callable (Candidates, n, rng) -> indices
+    group : {"baseline", "ablation", "variant"}
+    label : str
+    """
+
+    choose: Callable[[Candidates, int, np.random.Generator], Index]
+    group: str
+    label: str
+
+
+def _kdpp(phi: Array, quality: Array, n: int, rng: np.random.Generator) -> Index:
+    return sample_kdpp(array_kernel(phi, quality), n, rng)
+
+
+def _random(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    return baselines.random_rows(c.phi, n, rng)
+
+
+def _shuffled(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    return _kdpp(c.phi, rng.permutation(shape_quality(c.score)), n, rng)
+
+
+def _public(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    """The public code's behaviour, re-derived from what was measured on it.
+
+    Bags are replayed and match no member; the joint divergence over 300 probes is shifted to a
+    minimum of 0; features are cosines with random phase of raw columns, length 2; a DPP of
+    inflated expected size is cut.
+    """
+    split, quality = c.split, c.public_quality
+    width = split.X_pool.shape[1]
+    angles = split.X_pool @ (rng.standard_normal((width, c.n_features)) / 2.0)
+    phi = np.sqrt(2.0 / c.n_features) * np.cos(angles + rng.uniform(0, 2 * np.pi, c.n_features))
+    return baselines.inflate_and_truncate(phi, quality, n, rng)
+
+
+def _dpp(kernel: str, score: str | None, temper: float = 1.0, density: float = 0.0) -> Any:
+    """A k-DPP on one of the kernels with one of the scores."""
+
+    def choose(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+        phi: Array = getattr(c, kernel)
+        quality = np.ones(len(phi))
+        if score is not None:
+            quality = shape_quality(getattr(c, score), temper=temper)
+        if density:
+            quality = quality * shape_quality(c.density, temper=density)
+        return _kdpp(phi, quality, n, rng)
+
+    return choose
+
+
+def _inverse(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    """Prefer rows on which the members agree: the score turned upside down."""
+    quality = 1.0 / np.maximum(shape_quality(c.score, temper=0.5), 0.05)
+    return _kdpp(c.phi, quality / quality.max(), n, rng)
+
+
+def _facility(kernel: str, score: str | None) -> Any:
+    """Facility location in which every row demands to be covered, by its score or equally."""
+
+    def choose(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+        demand = None if score is None else shape_quality(getattr(c, score), temper=0.5)
+        return baselines.facility_location(getattr(c, kernel), n, rng, demand=demand)
+
+    return choose
+
+
+def _map(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+    return baselines.max_det(c.phi * shape_quality(c.score)[:, None], n)
+
+
+#: Name -> method. The reference of all ratios is "random".
+METHODS: dict[str, Method] = {
+    "random": Method(_random, "baseline", "random"),
+    "kmeans++": Method(
+        lambda c, n, r: baselines.kmeans_plusplus(c.scaled, n, r), "baseline", "k-means++"
+    ),
+    "farthest": Method(
+        lambda c, n, r: baselines.farthest_point(c.scaled, n, r), "baseline", "farthest point"
+    ),
+    "facility": Method(
+        lambda c, n, r: baselines.facility_location(c.phi, n, r), "baseline", "facility location"
+    ),
+    "max_det": Method(lambda c, n, r: baselines.max_det(c.phi, n), "baseline", "greedy max-det"),
+    "lcmd": Method(lambda c, n, r: baselines.lcmd(c.scaled, n, r), "baseline", "LCMD"),
+    "ensemble_covariance": Method(
+        lambda c, n, r: baselines.ensemble_covariance(c.predictions, n, r),
+        "baseline",
+        "ensemble covariance",
+    ),
+    "public_code": Method(_public, "baseline", "public code, re-derived"),
+    "diversity": Method(_dpp("phi", None), "ablation", "diversity only (k-DPP, q = 1)"),
+    "score": Method(
+        lambda c, n, r: baselines.top_scores(c.score, n), "ablation", "score only (top k)"
+    ),
+    "shuffled": Method(_shuffled, "ablation", "shuffled score x diversity"),
+    "atbagging": Method(_dpp("phi", "score"), "ablation", "ATBagging (score x diversity)"),
+    "atbagging_map": Method(_map, "ablation", "ATBagging, greedy MAP"),
+    "temper_half": Method(_dpp("phi", "score", 0.5), "variant", "tempered score, q^0.5"),
+    "marginal": Method(_dpp("phi", "marginal"), "variant", "marginal score, pool probes"),
+    "density": Method(_dpp("phi", None, density=1.0), "variant", "density only"),
+    "density_score": Method(
+        _dpp("phi", "score", 0.5, density=1.0), "variant", "density x tempered score"
+    ),
+    "aware": Method(_dpp("aware_phi", None), "variant", "source prediction in the kernel"),
+    "leaf": Method(_dpp("leaf_phi", None), "variant", "forest-proximity kernel"),
+    "demand": Method(_facility("phi", "score"), "variant", "facility location, score as demand"),
+    "inverse": Method(_inverse, "variant", "k-DPP, q = 1 / score"),
+    "leaf_facility": Method(
+        _facility("leaf_phi", None), "variant", "facility location, forest proximity"
+    ),
+    "aware_facility": Method(
+        _facility("aware_phi", None), "variant", "facility location, source prediction in kernel"
+    ),
+}

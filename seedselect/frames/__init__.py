@@ -1,0 +1,1 @@
+"""Atomistic configurations as rows: frames, neighbours, descriptors."""

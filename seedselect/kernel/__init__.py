@@ -1,0 +1,1 @@
+"""Similarity of rows: feature maps, the low-rank kernel that they make, and its conditioning."""

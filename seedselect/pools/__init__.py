@@ -1,0 +1,1 @@
+"""Candidates, in memory or larger than memory."""

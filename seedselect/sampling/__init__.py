@@ -1,0 +1,1 @@
+"""Choosing rows by a kernel: exact k-DPPs, greedy determinants, draws in labelling order."""

@@ -1,0 +1,1 @@
+"""Worth of rows: a bagged committee, its divergences, and the qualities made of them."""
