@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 GROUND_FLOOR = ("tpainn_calc.base", "tpainn_calc._version")
 # seedselect also stays clear of the heavy libraries: no torch anywhere, ase only where frames are.
 NOT_IN_SEEDSELECT = {"torch", "lightning", "MDAnalysis", "lammps"}
-WITH_ASE = {"io.py"}
+WITH_ASE = {"frames/atoms.py"}
 # Our commands: a program that is started is an arrow too.
 COMMANDS = {
     "tpainn": "tpainn_calc",
