@@ -39,6 +39,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI ranks (default 1)")
     run.set_defaults(function=_run)
 
+    respa = commands.add_parser(
+        "respa",
+        help="give a LAMMPS input multiple time steps with a fast model",
+        description="Writes the input again, or prints it: the fast model takes the inner steps.",
+    )
+    respa.add_argument("input", type=Path, metavar="INPUT", help="with pair_style tpainn")
+    respa.add_argument("--fast", required=True, metavar="FAST.pt", help="see tpainn-train distill")
+    respa.add_argument("--outer", type=float, default=2.0, metavar="FS", help="default 2")
+    respa.add_argument("--inner", type=float, default=0.5, metavar="FS", help="default 0.5")
+    respa.add_argument("-o", "--output", type=Path, metavar="FILE")
+    respa.set_defaults(function=_respa)
+
     parity = commands.add_parser(
         "parity",
         help="compare ASE, the exported model and LAMMPS in every mode on a structure",
@@ -68,6 +80,19 @@ def _run(options: argparse.Namespace) -> int:
     from lammps_plugin.run import run_lammps
 
     return run_lammps(options.input, options.rest, options.ranks)
+
+
+def _respa(options: argparse.Namespace) -> int:
+    from lammps_plugin.respa import TimeSteps, rewrite_input
+    from tpainn_calc.base.files import write_atomically
+
+    steps = TimeSteps(options.outer, options.inner)
+    text = rewrite_input(options.input.read_text(encoding="utf-8"), options.fast, steps)
+    if options.output:
+        write_atomically(options.output, text)
+    else:
+        print(text, end="")
+    return 0
 
 
 def _parity(options: argparse.Namespace) -> int:

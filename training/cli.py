@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--quiet", action="store_true", help="no progress bar")
     curve.set_defaults(run=_curve)
 
+    distill = commands.add_parser("distill", help="make a small, fast student of a potential")
+    distill.add_argument("config", type=Path, help="YAML file, see docs/mts.md")
+    distill.add_argument("--quiet", action="store_true", help="no progress bar")
+    distill.set_defaults(run=_distill)
+
     loop = commands.add_parser("loop", help="pick, label, tune, sample, and pick again")
     loop.add_argument("config", type=Path, help="YAML file, see docs/loop.md")
     loop.add_argument("--quiet", action="store_true", help="say nothing but the result")
@@ -111,6 +116,16 @@ def _curve(arguments: argparse.Namespace) -> int:
     from training.study.curve import run_curve
 
     print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
+    return 0
+
+
+def _distill(arguments: argparse.Namespace) -> int:
+    from training.distill.config import DistillConfig
+
+    config = load_config(arguments.config, DistillConfig)
+    from training.distill.distill import distill
+
+    print(distill(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 

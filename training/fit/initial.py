@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from tpainn_calc import ops
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.frames import checksum, results_of
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import Manifest, find_model, load_model
+from tpainn_calc.modelfile import Manifest, find_model, load_model, read_manifest
 from tpainn_calc.potential import Hyperparameters, Potential, predict
 from training.fit.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
 from training.fit.reference_energies import ReferenceFit, fit_reference_energies, reference_table
@@ -42,7 +43,7 @@ class InitialState:
     table : str
         Reference energies before and after, for people.
     source : dict
-        Name, level and sha256 of the model that it starts from.
+        Name, level and sha256 of the model that it starts from, or of the teacher.
     """
 
     potential: Potential
@@ -179,8 +180,19 @@ def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> Ini
     rates = learning_rates(potential, config.tune)
     for key, parameter in potential.named_parameters():
         parameter.requires_grad_(rates[key] > 0)
-    source = {"name": manifest.name, "level": manifest.level_of_theory, "sha256": checksum(path)}
+    source = describe_model(path)
     return InitialState(potential, reference, config.method, table, rates, manifest, source)
+
+
+def describe_model(model: str | os.PathLike[str]) -> dict[str, Any]:
+    """Name, level and sha256 of a model file, as model files made from it record them."""
+    path = find_model(model)
+    manifest = read_manifest(path)
+    return {
+        "name": manifest.name,
+        "level": manifest.level_of_theory,
+        "sha256": checksum(path),
+    }
 
 
 def learning_rates(potential: Potential, tune: TuneSection) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Distillation: a small, fast potential that stands in for a large one between its evaluations."""
