@@ -12,6 +12,7 @@ from tpainn_calc.base.schema import Section, load_config
 from tpainn_calc.modelfile import load_model
 from training.classical.config import ClassicalConfig
 from training.data.frames import read_frames
+from training.distill.config import DistillConfig
 from training.fit import fit
 from training.fit.config import AutotuneConfig, TrainingConfig
 from training.fit.evaluation import evaluate
@@ -26,6 +27,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "classical": ClassicalConfig,
     "curve": CurveConfig,
     "demo": LoopConfig,
+    "distill": DistillConfig,
     "longer": CurveConfig,
     "pool": ClassicalConfig,
     "pretrain": TrainingConfig,
