@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from training.classical.water import label_water
 from training.data.frames import read_frames
 from training.data.paths import expand_path
+from training.forcefields.water import label_water
 
 DATA = "${TPAINN_DATA}/water_revpbe0d3_csi2024/water_revpbe0d3_csi2024.extxyz.gz"
 MODELS = ("q-spcfw", "spcfw", "iamoeba")

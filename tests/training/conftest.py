@@ -104,7 +104,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def water_field(tmp_path: Path) -> Callable[[Atoms, float, float], str]:
     """Writes ``water.data``; makes the head of a LAMMPS input of q-SPC/Fw that reads it."""
-    from training.classical.water_model import WATER_MODELS
+    from training.forcefields.water_model import WATER_MODELS
 
     def write(atoms: Atoms, cutoff: float, accuracy: float) -> str:
         m = WATER_MODELS["q-spcfw"]

@@ -20,7 +20,6 @@ import training.fit
 import training.fit.evaluation
 import training.loop.run
 from tpainn_calc.base.schema import load_config
-from training.labels.campaign import run_seedselect
 from training.loop.config import LoopConfig
 
 
@@ -43,7 +42,6 @@ def live(config: LoopConfig, replaces: int | None, before: bool) -> None:
 
 
 def main() -> int:
-    run_seedselect("--help")  # imports it
     config = load_config(sys.argv[1], LoopConfig)
     kills, longest = int(sys.argv[2]), float(sys.argv[4])
     rng = random.Random(int(sys.argv[3]))

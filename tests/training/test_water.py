@@ -13,9 +13,9 @@ from ase import Atoms, units
 
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.contract import Limits, Rejected
-from training.classical.water import WaterSource, label_water
-from training.classical.water_calculator import KJ_PER_MOL, iamoeba
-from training.classical.water_model import WATER_MODELS, water_lattice, whole_molecules
+from training.classical.water import WaterSource
+from training.forcefields.water import KJ_PER_MOL, iamoeba, label_water
+from training.forcefields.water_model import WATER_MODELS, water_lattice, whole_molecules
 
 pytest.importorskip("openmm")
 

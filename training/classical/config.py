@@ -6,12 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import NonNegative, Positive, Section
+from tpainn_calc.base.schema import NonNegative, Positive, Section, Seed
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
-class WaterSection(Section):
+class SourceSection(Section):
+    """What all sources have."""
+
+    @property
+    def files(self) -> list[str]:
+        """Files that it reads."""
+        return []
+
+
+class WaterSection(SourceSection):
     """Liquid water; see :class:`training.classical.water.WaterSource`.
 
     ``ensemble: npt`` needs `pressures` (bar); `densities` are then where the runs start.
@@ -31,7 +40,7 @@ class WaterSection(Section):
     labels: Literal["model", "iamoeba"] = "model"
 
 
-class MoleculesSection(Section):
+class MoleculesSection(SourceSection):
     """Molecules in vacuum; see :class:`training.classical.molecules.MoleculeSource`.
 
     Attributes
@@ -66,8 +75,13 @@ class MoleculesSection(Section):
     molecules_per_shard: PositiveInt = 200
     fallback: bool = True
 
+    @property
+    def files(self) -> list[str]:
+        """Files that it reads."""
+        return [self.molecules, *([self.exclude] if self.exclude else [])]
 
-class CalculatorSection(Section):
+
+class CalculatorSection(SourceSection):
     """Any ASE calculator; see :class:`training.classical.calculator.CalculatorSource`.
 
     Attributes
@@ -99,8 +113,13 @@ class CalculatorSection(Section):
     displacement: Positive = 0.05
     structures_per_shard: PositiveInt = 50
 
+    @property
+    def files(self) -> list[str]:
+        """Files that it reads."""
+        return [self.structures]
 
-class LammpsSection(Section):
+
+class LammpsSection(SourceSection):
     """A LAMMPS input; see :class:`training.classical.lammps_input.LammpsSource`.
 
     Attributes
@@ -134,9 +153,34 @@ class LammpsSection(Section):
     equilibration: NonNegative = 2.0
     timestep: Positive = 0.5
 
+    @property
+    def files(self) -> list[str]:
+        """Files that it reads."""
+        return [self.input, *self.data]
 
-class ClassicalConfig(Section):
-    """A set of classical frames.
+
+AnySource = WaterSection | MoleculesSection | CalculatorSection | LammpsSection
+
+
+class SampledFrames(Section):
+    """What makes a set of classical frames, and which of them are kept.
+
+    Attributes
+    ----------
+    workers : int
+        Processes; shards (state points, groups of molecules) are shared among them.
+    max_force, min_distance : float
+        Frames beyond these are rejected, counted and listed: eV/Å, Å.
+    """
+
+    workers: PositiveInt = 1
+    max_force: Positive = 50.0
+    min_distance: Positive = 0.5
+    source: Annotated[AnySource, Field(discriminator="kind")]
+
+
+class ClassicalConfig(SampledFrames):
+    """A set of classical frames in a folder.
 
     Attributes
     ----------
@@ -144,19 +188,8 @@ class ClassicalConfig(Section):
         Folder of the frames: a store of HDF5 shards, or of extended-XYZ files.
     format : {"hdf5", "extxyz"}
     seed : int
-    workers : int
-        Processes; shards (state points, groups of molecules) are shared among them.
-    max_force, min_distance : float
-        Frames beyond these are rejected, counted and listed: eV/Å, Å.
     """
 
     output: str
     format: Literal["hdf5", "extxyz"] = "hdf5"
-    seed: int = 0
-    workers: PositiveInt = 1
-    max_force: Positive = 50.0
-    min_distance: Positive = 0.5
-    source: Annotated[
-        WaterSection | MoleculesSection | CalculatorSection | LammpsSection,
-        Field(discriminator="kind"),
-    ]
+    seed: Seed = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import multiprocessing
@@ -10,15 +9,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import ase.io
 from ase import Atoms
 from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.frames import SUFFIX, write_shard
+from tpainn_calc.base.frames import SUFFIX, to_extxyz, write_shard
+from tpainn_calc.base.records import first_difference, read_record, write_record
 from training.classical.config import (
     CalculatorSection,
     ClassicalConfig,
@@ -144,10 +142,7 @@ def _run_job(job: Job) -> int:
         return len(kept)
     # the list first: the frames mark the shard as done
     write_atomically(folder / f"{shard.key}.rejected", json.dumps(rejected).encode())
-    text = io.StringIO()
-    if kept:
-        ase.io.write(text, kept, format="extxyz")
-    write_atomically(folder / f"{shard.key}.extxyz", text.getvalue().encode())
+    write_atomically(folder / f"{shard.key}.extxyz", to_extxyz(kept))
     return len(kept)
 
 
@@ -164,20 +159,15 @@ def _rejected(folder: Path, key: str) -> list[str]:
 def _record(folder: Path, config: ClassicalConfig, source: Source) -> None:
     path = folder / "source.json"
     settings = config.model_dump(mode="json", exclude={"output", "workers"})
-    record: dict[str, Any] = {
-        "level": source.level,
-        "config": settings,
-        "source": source.describe(),
-    }
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text())["config"]
-        except (ValueError, KeyError, TypeError):
-            raise ConfigError(f"{path} is damaged; choose another output folder") from None
-        if found != settings:
-            raise ConfigError(
-                f"{folder} holds frames of another configuration (see source.json there); choose "
-                "another output folder"
-            )
+    record = {"level": source.level, "config": settings, "source": source.describe()}
+    if not path.is_file():
+        write_record(path, record)
         return
-    write_atomically(path, json.dumps(record, indent=1).encode())
+    found = read_record(path, "choose another output folder")
+    # versions of libraries may differ
+    key = first_difference(found.get("config"), settings)
+    if key:
+        raise ConfigError(
+            f"{folder} holds frames of another configuration ({key}; see source.json there); "
+            "choose another output folder"
+        )

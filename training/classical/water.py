@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
 from training.classical.contract import Rejected, Shard
-from training.classical.water_calculator import IAmoeba, WaterCalculator, iamoeba
-from training.classical.water_model import (
+from training.forcefields.water import IAmoeba, WaterCalculator, iamoeba
+from training.forcefields.water_model import (
     WATER_MODELS,
     WaterModel,
     water_lattice,
-    whole_molecules,
 )
 
 
@@ -140,47 +138,6 @@ class WaterSource:
             atoms = attach_results(atoms, energy, forces, stress)
             atoms.info.update(state_point=shard.key, temperature=o["temperature"])
             yield atoms
-
-
-def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> Atoms:
-    """Energy, forces and, if asked for, stress of a water structure, in double precision.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-        Ordered O, H, H; in a cubic or lower triangular box, or in vacuum; may be wrapped.
-    model : str
-        ``q-spcfw``, ``spcfw`` or ``iamoeba``.
-    stress : bool
-
-    Raises
-    ------
-    ConfigError
-        If there is no such model.
-    DataError
-        If the atoms are not water in that order.
-    """
-    if model not in (*WATER_MODELS, "iamoeba"):
-        known = ", ".join((*WATER_MODELS, "iamoeba"))
-        raise ConfigError(f"no water model {model!r}; there are {known}")
-    positions = whole_molecules(atoms)
-    periodic = bool(atoms.pbc.all())
-    if not periodic and atoms.pbc.any():
-        raise DataError("water must be periodic in three directions or in none")
-    cell = np.asarray(atoms.cell) if periodic else None
-    box = float(atoms.cell.lengths().min()) if periodic else None
-    n = len(atoms) // 3
-    calculator: WaterCalculator | IAmoeba
-    if model == "iamoeba":
-        calculator = iamoeba(n, box)
-    else:
-        calculator = WaterCalculator(WATER_MODELS[model], n, box, "Reference")
-    calculator.set_structure(positions, cell)
-    energy, forces = calculator.energy(), calculator.forces()
-    strain = calculator.stress(positions, cell) if stress and cell is not None else None
-    return attach_results(
-        Atoms(atoms.symbols, positions, cell=cell, pbc=periodic), energy, forces, strain
-    )
 
 
 def _openmm_seed(rng: np.random.Generator) -> int:

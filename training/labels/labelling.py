@@ -13,10 +13,10 @@ from pathlib import Path
 from ase import Atoms
 from tqdm import tqdm
 
+from seedselect.campaign import Campaign, ingest
 from tpainn_calc.base.errors import ConfigError, DataError, TPaiNNError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import to_extxyz
-from training.labels.campaign import Campaign
 from training.labels.checks import energy_outliers
 from training.labels.engine_process import Failure
 from training.labels.engines.config import AnyEngine
@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 #: Labels go into the campaign this often, s; they are on disk the moment they exist.
 INGEST_EVERY = 60.0
+
+#: How long another process that works on the campaign is waited for, s.
+PATIENCE = 120.0
 
 #: The engine is given up after this many breakdowns in a row.
 MAX_CRASHES = 3
@@ -125,7 +128,9 @@ def label_campaign(
             "executor cannot be ended"
         )
     began = time.monotonic()
-    campaign = Campaign(directory)
+    campaign = Campaign.open(directory)
+    if campaign.manifest.kind != "frames":
+        raise DataError(f"{directory}: a campaign of table rows; an engine labels frames")
     made = make_engine(engine)
     folder = LabelFolder(directory / "labels")
     with label_lock(folder.path, share):
@@ -151,6 +156,7 @@ def label_campaign(
 class _Labelling:
     def __init__(self, campaign: Campaign, folder: LabelFolder, level: str, whole: bool) -> None:
         self.campaign = campaign
+        self.states = campaign.states()
         self.folder = folder
         self.level = level
         self.whole = whole
@@ -161,7 +167,7 @@ class _Labelling:
 
     def begin(self, retry_failed: bool, share: tuple[int, int] | None) -> dict[str, Atoms]:
         """Take what an earlier run left; return what is to be labelled."""
-        states = self.campaign.states
+        states = self.states
         unknown = sorted((self.folder.keys() | set(self.folder.failures())) - set(states))
         if unknown:
             raise DataError(
@@ -247,7 +253,7 @@ class _Labelling:
 
     def ingest(self) -> None:
         """Take labels and failures into the campaign and write all labels into one file."""
-        states = self.campaign.states
+        states = self.states
         labels = self.folder.read(sorted(self.folder.keys()))
         for key, reason in energy_outliers(labels).items():
             self._fail(key, reason)
@@ -256,11 +262,13 @@ class _Labelling:
         new = {key: atoms for key, atoms in labels.items() if states[key] != "done"}
         failed = [key for key in self.folder.failures() if states[key] == "pending"]
         if new or failed:
-            path = self.folder.path / ".new.extxyz"
-            if new:
-                write_atomically(path, to_extxyz(list(new.values())))
-            self.campaign.ingest(path, list(new), failed)
-            path.unlink(missing_ok=True)
+            ingest(
+                self.campaign.directory,
+                frames=list(new.values()),
+                failed=failed,
+                patience=PATIENCE,
+            )
+            states |= dict.fromkeys(failed, "failed") | dict.fromkeys(new, "done")
         in_order = [labels[e.key] for e in self.campaign.entries if e.key in labels]
         # compared with what is there: a run may have been killed after the campaign took them
         content = to_extxyz(in_order) if in_order else b""

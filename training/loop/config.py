@@ -7,22 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tpainn_calc.base.schema import NonNegative, Positive, Section
-from training.classical.config import CalculatorSection, MoleculesSection, WaterSection
+from training.classical.config import SampledFrames
 from training.fit.config import LossSection, ModelSection, OptimizerSection, TuneSection
 from training.labels.engines.config import EngineConfig
 
 PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class ClassicalStage(Section):
-    """The pool: frames of a classical source, as in ``tpainn-train classical``."""
-
-    workers: PositiveInt = 1
-    max_force: Positive = 50.0
-    min_distance: Positive = 0.5
-    source: Annotated[
-        WaterSection | MoleculesSection | CalculatorSection, Field(discriminator="kind")
-    ]
 
 
 class PickStage(Section):
@@ -215,7 +204,7 @@ class LoopConfig(Section):
     name: str = "potential"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    classical: ClassicalStage
+    classical: SampledFrames
     test: TestStage
     pick: PickStage
     label: LabelStage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
+from lammps_plugin.run import lammps_command, lammps_environment
 from tpainn_calc.base.errors import DataError, TPaiNNError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.export import export_model
@@ -158,10 +158,8 @@ def run(folder: Path, ranks: int) -> None:
     TPaiNNError
         If LAMMPS ends before it has written a frame.
     """
-    program = Path(sys.executable).parent / "tpainn-lammps"
-    command = [str(program), "run", "in.lammps"]
-    if ranks > 1:
-        command += ["--ranks", str(ranks)]
+    command = lammps_command(["-in", "in.lammps"], ranks)
+    environment = lammps_environment()
     with (folder / ".lock").open("w") as lock:
         # LAMMPS inherits the lock: what a killed loop has started is waited for, and then counts
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -172,6 +170,8 @@ def run(folder: Path, ranks: int) -> None:
         done = subprocess.run(
             command,
             cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum
+from tpainn_calc.base.locks import Lock
+from tpainn_calc.base.records import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Ledger:
             "seconds": round(time.monotonic() - began, 2),
             "results": done.results,
         }
-        write_atomically(marker, json.dumps(record, indent=1).encode())
+        write_record(marker, record)
         return record, True
 
     def read(self, name: str) -> dict[str, Any] | None:
@@ -97,13 +95,12 @@ class Ledger:
         marker = self.marker(name)
         if not marker.is_file():
             return None
+        cure = "remove it, and the stage is done again"
+        record = read_record(marker, cure)
         try:
-            record = dict(json.loads(marker.read_text()))
             return {k: record[k] for k in ("inputs", "outputs", "seconds", "results")}
-        except (ValueError, KeyError, TypeError):
-            raise DataError(
-                f"{marker} is damaged; remove it, and the stage is done again"
-            ) from None
+        except KeyError:
+            raise DataError(f"{marker} is damaged; {cure}") from None
 
     def marker(self, name: str) -> Path:
         """Path of a marker."""
@@ -129,34 +126,7 @@ class Ledger:
             )
 
 
-class LoopLock:
-    """One process at a time in a folder; the kernel drops the lock however the process ends.
-
-    Raises
-    ------
-    DataError
-        On entry, if another process holds it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> LoopLock:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise DataError(
-                f"{self.folder}: another process runs this loop; wait for it to end"
-            ) from None
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        os.close(self._descriptor)
+def loop_lock(folder: Path) -> Lock:
+    """One process at a time in the folder of a loop."""
+    busy = f"{folder}: process {{holder}} runs this loop; wait for it to end"
+    return Lock(folder / ".lock", busy)

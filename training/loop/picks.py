@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from ase import Atoms
 
-from tpainn_calc.base.errors import DataError
+from seedselect.campaign import Campaign, PickSettings, begin, choose_next
+from tpainn_calc.base.errors import DataError, TPaiNNError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
-from training.labels.campaign import Campaign, run_seedselect
+from tpainn_calc.base.schema import check_config
 from training.labels.folder import LabelFolder
-from training.labels.labelling import label_campaign
+from training.labels.labelling import PATIENCE, label_campaign
 from training.loop.config import LoopConfig
+from training.loop.dynamics import DEVIATION
 from training.loop.waiting import Waiting
 
 
 def pick_at_random(pool: Path, n: int, seed: int, campaign: Path) -> None:
     """Draw frames of a pool uniformly into a campaign; nothing where it is there already."""
-    # diversity and few members: the score of the frames is not asked for
-    words = ["--sampler", "random", "--quality", "diversity", "--dedup", "0"]
-    words += ["-n", str(n), "--seed", str(seed), "--n-estimators", "4", "--n-features", "8"]
-    _begin(pool, campaign, *words)
+    settings = PickSettings(
+        n=n,
+        sampler="random",
+        seed=seed,
+        dedup=0.0,
+        # the score of the frames is not asked for
+        quality="diversity",
+        n_estimators=4,
+        n_features=8,
+    )
+    _begin(pool, campaign, settings)
 
 
-def _begin(pool: Path, campaign: Path, *options: str) -> None:
+def _begin(pool: Path, campaign: Path, settings: PickSettings) -> None:
     manifest = campaign / "manifest.json"
     if manifest.is_file():
         return
     try:
-        run_seedselect("pick", str(pool), "-o", str(campaign), *options)
-    except DataError:
+        begin(campaign, pool, settings, patience=PATIENCE)
+    except TPaiNNError:
         # what a killed loop had started may have come to its end beside us
         if not manifest.is_file():
             raise
@@ -50,17 +58,18 @@ def pick(config: LoopConfig, number: int, pool: Path, campaign: Path) -> None:
     campaign : Path
     """
     if number == 0:
-        settings = campaign.parent / "pick.yaml"
-        content = {**config.pick.settings, "seed": config.seed}
-        write_atomically(settings, yaml.safe_dump(content).encode())
-        words = ["-n", str(config.pick.first), "--config", str(settings)]
-        _begin(pool, campaign, *words)
+        content = {**config.pick.settings, "seed": config.seed, "n": config.pick.first}
+        _begin(pool, campaign, check_config(content, PickSettings, "pick.settings"))
         return
-    words = ["next", str(campaign), "-n", str(config.pick.next), "--pool", str(pool)]
-    words += ["--round", str(number + 1)]
-    if config.pick.quality == "deviation":
-        words += ["--quality-key", "force_deviation"]
-    run_seedselect(*words)
+    by_deviation = config.pick.quality == "deviation"
+    choose_next(
+        campaign,
+        config.pick.next,
+        pool=pool,
+        quality_key=DEVIATION if by_deviation else None,
+        number=number + 1,
+        patience=PATIENCE,
+    )
 
 
 def round_file(campaign: Path, number: int) -> Path:
@@ -89,7 +98,7 @@ def label(config: LoopConfig, campaign: Path, progress: bool) -> tuple[list[Atom
     if config.label.where == "elsewhere":
         folder = LabelFolder(campaign / "labels")
         known = folder.keys() | set(folder.failures())
-        pending = {k for k, state in Campaign(campaign).states.items() if state == "pending"}
+        pending = {k for k, state in Campaign.open(campaign).states().items() if state == "pending"}
         n_open = len(pending - known)
         if n_open:
             raise Waiting(

@@ -22,7 +22,7 @@ from training.loop.committee import frame_errors, judge, pretrain_member, tune_m
 from training.loop.config import LoopConfig, StopStage
 from training.loop.dynamics import DEVIATION, check_frames, make_starts, run_in_ase, uses_lammps
 from training.loop.lammps_dynamics import run_in_lammps
-from training.loop.ledger import Done, Ledger, LoopLock
+from training.loop.ledger import Done, Ledger, loop_lock
 from training.loop.picks import label, pick, pick_at_random, round_file, write_labelled
 from training.loop.record import check_record
 from training.loop.report import write_report
@@ -58,7 +58,7 @@ def run_loop(config: LoopConfig, base: Path, progress: bool = True) -> Path:
         If labels or trajectories are made elsewhere and are not there yet.
     """
     root = expand_path(config.output, base)
-    with LoopLock(root):
+    with loop_lock(root):
         return Loop(config, base, root, progress).run()
 
 

@@ -9,7 +9,15 @@ import numpy as np
 from ase import Atoms, units
 from ase.neighborlist import neighbor_list
 
-from training.classical.water_model import WaterModel, make_system, water_topology
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import attach_results
+from training.forcefields.water_model import (
+    WATER_MODELS,
+    WaterModel,
+    make_system,
+    water_topology,
+    whole_molecules,
+)
 
 KJ_PER_MOL = units.kJ / units.mol  # eV
 FORCE = KJ_PER_MOL / units.nm  # eV/Å per kJ/mol/nm
@@ -273,3 +281,44 @@ def real_space_lennard_jones(model: WaterModel, r: float, alpha: float) -> float
     sixth, a = (10 * model.sigma / r) ** 6, (alpha * r) ** 2
     screening = np.exp(-a) * (1 + a + a**2 / 2)
     return float(4 * model.epsilon * (sixth**2 - sixth * screening)) * KJ_PER_MOL
+
+
+def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> Atoms:
+    """Energy, forces and, if asked for, stress of a water structure, in double precision.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Ordered O, H, H; in a cubic or lower triangular box, or in vacuum; may be wrapped.
+    model : str
+        ``q-spcfw``, ``spcfw`` or ``iamoeba``.
+    stress : bool
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model.
+    DataError
+        If the atoms are not water in that order.
+    """
+    if model not in (*WATER_MODELS, "iamoeba"):
+        known = ", ".join((*WATER_MODELS, "iamoeba"))
+        raise ConfigError(f"no water model {model!r}; there are {known}")
+    positions = whole_molecules(atoms)
+    periodic = bool(atoms.pbc.all())
+    if not periodic and atoms.pbc.any():
+        raise DataError("water must be periodic in three directions or in none")
+    cell = np.asarray(atoms.cell) if periodic else None
+    box = float(atoms.cell.lengths().min()) if periodic else None
+    n = len(atoms) // 3
+    calculator: WaterCalculator | IAmoeba
+    if model == "iamoeba":
+        calculator = iamoeba(n, box)
+    else:
+        calculator = WaterCalculator(WATER_MODELS[model], n, box, "Reference")
+    calculator.set_structure(positions, cell)
+    energy, forces = calculator.energy(), calculator.forces()
+    strain = calculator.stress(positions, cell) if stress and cell is not None else None
+    return attach_results(
+        Atoms(atoms.symbols, positions, cell=cell, pbc=periodic), energy, forces, strain
+    )

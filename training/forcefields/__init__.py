@@ -1,0 +1,1 @@
+"""Cheap force fields: flexible water by OpenMM, molecules by RDKit."""
