@@ -24,9 +24,10 @@ from pebble.pool.process import TaskManager
 from tpainn_calc.base.frames import attach_results, results_of, write_extxyz
 from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from training.cli import main
+from training.labels.breakdowns import LabelError
 from training.labels.engines.config import AnyEngine, LabelConfig, load_engine
 from training.labels.folder import label_lock
-from training.labels.labelling import LabelError, label_campaign
+from training.labels.labelling import label_campaign
 
 N = 10
 HERE = Path(__file__).parent

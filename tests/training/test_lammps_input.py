@@ -17,8 +17,9 @@ from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.config import ClassicalConfig
 from training.classical.contract import Rejected
-from training.classical.generate import generate, make_source
+from training.classical.generate import generate
 from training.classical.lammps_input import LammpsSource
+from training.classical.sources import make_source
 from training.data.frames import read_frames
 from training.forcefields.water import label_water
 from training.forcefields.water_model import water_lattice
@@ -161,7 +162,7 @@ def test_a_configuration_makes_a_store(tmp_path: Path, crystal: Atoms) -> None:
         "  elements: [Ar], temperatures: [50], frames: 3, equilibration: 0.02, spacing: 0.02}\n"
     )
     config = load_config(tmp_path / "c.yaml", ClassicalConfig)
-    assert make_source(config, tmp_path).describe()["input"] == INPUT
+    assert make_source(config.source, tmp_path).describe()["input"] == INPUT
     folder = generate(config, tmp_path, progress=False)
     before = (folder / "data0000-T50.h5").read_bytes()
     (folder / "data0000-T50.h5").unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -134,7 +134,7 @@ def _section(schema: type[BaseModel], parents: list[Any]) -> type[BaseModel]:
     for name in parents:
         if name in schema.model_fields:
             annotation = schema.model_fields[name].annotation
-            candidates = [t for t in (annotation, *get_args(annotation)) if _is_section(t)]
+            candidates = list(_sections_in(annotation))
             if len(candidates) == 1:
                 schema = candidates[0]
         else:  # the tag of one of several sections
@@ -144,5 +144,8 @@ def _section(schema: type[BaseModel], parents: list[Any]) -> type[BaseModel]:
     return schema
 
 
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tpainn_calc.base.schema import NonNegative, Positive, Section, Seed
+from training.labels.engines.config import EngineConfig, WaterModelConfig
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def _named(value: Any) -> Any:
+    """Engines that need no settings, by their names."""
+    if not isinstance(value, str):
+        return value
+    if value == "model":
+        return None
+    if value in get_args(WaterModelConfig.model_fields["model"].annotation):
+        return {"kind": "water-model", "model": value}
+    return {"kind": value}
+
+
 class SourceSection(Section):
-    """What all sources have."""
+    """What all sources have.
+
+    Attributes
+    ----------
+    labels : EngineConfig, optional
+        Label the sampled frames by this engine, as in ``tpainn-train label``; without it (or with
+        ``model``) by the force field that samples them. A name stands for an engine with its
+        defaults: ``tblite``, ``iamoeba``.
+    """
+
+    labels: Annotated[EngineConfig | None, BeforeValidator(_named)] = None
 
     @property
     def files(self) -> list[str]:
@@ -37,7 +59,6 @@ class WaterSection(SourceSection):
     equilibration: NonNegative = 2.0
     timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
     stress: bool = True
-    labels: Literal["model", "iamoeba"] = "model"
 
 
 class MoleculesSection(SourceSection):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -15,52 +14,15 @@ from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.frames import SUFFIX, to_extxyz, write_shard
 from tpainn_calc.base.records import first_difference, read_record, write_record
-from training.classical.config import (
-    CalculatorSection,
-    ClassicalConfig,
-    LammpsSection,
-    MoleculesSection,
-    WaterSection,
-)
+from training.classical.config import ClassicalConfig
 from training.classical.contract import Limits, Rejected, Shard, Source
+from training.classical.relabel import relabel
+from training.classical.shards import is_written, rejected_lines, write_frames
+from training.classical.sources import level_of, make_source
 from training.data.paths import expand_path
 
 _log = logging.getLogger(__name__)
-
-
-def make_source(config: ClassicalConfig, base: Path) -> Source:
-    """Source that a configuration describes; relative paths refer to `base`."""
-    s = config.source
-    if isinstance(s, WaterSection):
-        from training.classical.water import WaterSource
-
-        return WaterSource(
-            s.model,
-            tuple(s.n_molecules),
-            tuple(s.temperatures),
-            tuple(s.densities),
-            tuple(s.pressures),
-            s.frames,
-            s.spacing,
-            s.equilibration,
-            s.timestep,
-            s.stress,
-            s.labels,
-        )
-    if isinstance(s, MoleculesSection):
-        from training.classical.molecules import MoleculeSource
-
-        return MoleculeSource.from_section(s, base)
-    if isinstance(s, LammpsSection):
-        from training.classical.lammps_input import LammpsSource
-
-        return LammpsSource.from_section(s, base)
-    assert isinstance(s, CalculatorSection)  # no other kind passes the schema
-    from training.classical.calculator import CalculatorSource
-
-    return CalculatorSource.from_section(s, base)
 
 
 def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path:
@@ -81,27 +43,27 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     -------
     Path
         The folder: one file per shard, ``source.json`` (what made them) and ``rejected.txt``.
+        With ``labels`` from another level, ``sampled/`` holds the frames as they were sampled.
 
     Raises
     ------
     ConfigError
         If the folder holds frames of another configuration.
+    LabelError
+        If the engine that labels does not work.
     """
     folder = expand_path(config.output, base)
-    source = make_source(config, base)
+    source = make_source(config.source, base)
     shards = source.shards()
-    _record(folder, config, source)
-    suffix = SUFFIX if config.format == "hdf5" else ".extxyz"
-    todo = [s for s in shards if not (folder / f"{s.key}{suffix}").is_file()]
-    jobs = [(source, shard, config, folder) for shard in todo]
-    began, n_frames = time.monotonic(), 0
-    with tqdm(total=len(shards), initial=len(shards) - len(todo), disable=not progress) as bar:
-        for n in _run_jobs(jobs, config.workers):
-            n_frames += n
-            bar.update()
-            bar.set_postfix_str(f"{n_frames / (time.monotonic() - began):.1f} frames/s")
-    rejected = [line for shard in shards for line in _rejected(folder, shard.key)]
-    write_atomically(folder / "rejected.txt", "\n".join(rejected).encode())
+    engine = config.source.labels
+    _record(folder, config, source, base)
+    sampled = folder if engine is None else folder / "sampled"
+    began = time.monotonic()
+    n_frames = _sample(config, source, shards, sampled, folder, progress)
+    if engine is not None:
+        n_frames = relabel(config, engine, shards, sampled, folder, progress)
+    rejected = [line for shard in shards for line in rejected_lines(folder, shard.key)]
+    write_atomically(folder / "rejected.txt", "\n".join(rejected))
     seconds = time.monotonic() - began
     if n_frames:
         _log.info("%d frames in %.0f s (%.2f frames/s)", n_frames, seconds, n_frames / seconds)
@@ -110,6 +72,31 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
             "%d frames rejected, listed in %s%srejected.txt", len(rejected), folder, os.sep
         )
     return folder
+
+
+def _sample(
+    config: ClassicalConfig,
+    source: Source,
+    shards: Sequence[Shard],
+    sampled: Path,
+    folder: Path,
+    progress: bool,
+) -> int:
+    """Write the shards that are not there, and not labelled either; return the frames."""
+    todo = [
+        shard
+        for shard in shards
+        if not is_written(sampled, shard.key, config.format)
+        and not is_written(folder, shard.key, config.format)
+    ]
+    jobs = [(source, shard, config, sampled) for shard in todo]
+    began, n_frames = time.monotonic(), 0
+    with tqdm(total=len(shards), initial=len(shards) - len(todo), disable=not progress) as bar:
+        for n in _run_jobs(jobs, config.workers):
+            n_frames += n
+            bar.update()
+            bar.set_postfix_str(f"{n_frames / (time.monotonic() - began):.1f} frames/s")
+    return n_frames
 
 
 Job = tuple[Source, Shard, ClassicalConfig, Path]
@@ -137,29 +124,18 @@ def _run_job(job: Job) -> int:
         assert isinstance(frame, Atoms)  # a rejected one has a problem
         frame.info["level"] = source.level
         kept.append(frame)
-    if config.format == "hdf5":
-        write_shard(folder, shard.key, kept, rejected)
-        return len(kept)
-    # the list first: the frames mark the shard as done
-    write_atomically(folder / f"{shard.key}.rejected", json.dumps(rejected).encode())
-    write_atomically(folder / f"{shard.key}.extxyz", to_extxyz(kept))
+    write_frames(folder, shard.key, config.format, kept, rejected)
     return len(kept)
 
 
-def _rejected(folder: Path, key: str) -> list[str]:
-    listed = folder / f"{key}.rejected"
-    if listed.is_file():
-        return list(json.loads(listed.read_text()))
-    import h5py
-
-    with h5py.File(folder / f"{key}{SUFFIX}", "r") as file:
-        return list(json.loads(file.attrs["rejected"]))
-
-
-def _record(folder: Path, config: ClassicalConfig, source: Source) -> None:
+def _record(folder: Path, config: ClassicalConfig, source: Source, base: Path) -> None:
     path = folder / "source.json"
     settings = config.model_dump(mode="json", exclude={"output", "workers"})
-    record = {"level": source.level, "config": settings, "source": source.describe()}
+    record = {
+        "level": level_of(config.source, base),
+        "config": settings,
+        "source": source.describe(),
+    }
     if not path.is_file():
         write_record(path, record)
         return

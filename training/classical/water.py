@@ -13,7 +13,7 @@ from ase import Atoms
 
 from tpainn_calc.base.frames import attach_results
 from training.classical.contract import Rejected, Shard
-from training.forcefields.water import IAmoeba, WaterCalculator, iamoeba
+from training.forcefields.water import WaterCalculator
 from training.forcefields.water_model import (
     WATER_MODELS,
     WaterModel,
@@ -46,8 +46,6 @@ class WaterSource:
         fs.
     stress : bool
         Label the stress as well: 12 double-precision energies per frame.
-    labels : {"model", "iamoeba"}
-        Label with the model that the frames were sampled with, or with iAMOEBA.
     """
 
     model: str
@@ -60,7 +58,6 @@ class WaterSource:
     equilibration: float = 2.0
     timestep: float = 0.5
     stress: bool = True
-    labels: str = "model"
 
     @cached_property
     def parameters(self) -> WaterModel:
@@ -70,7 +67,7 @@ class WaterSource:
     @property
     def level(self) -> str:
         """Level of theory."""
-        return IAmoeba.level if self.labels == "iamoeba" else self.parameters.name
+        return self.parameters.name
 
     def describe(self) -> dict[str, Any]:
         """Engine, parameters, and how frames are drawn."""
@@ -81,7 +78,6 @@ class WaterSource:
             "electrostatics": "particle-mesh Ewald, dispersion too (LJPME), error tolerance 1e-5",
             "parameters": asdict(self.parameters),
             "thermostat": "Langevin, 1/ps",
-            "labels": self.level,
             "stress": "central differences of strain, double precision" if self.stress else "none",
         }
 
@@ -118,11 +114,7 @@ class WaterSource:
         openmm.LocalEnergyMinimizer.minimize(dynamics.context, 10.0, 500)
         dynamics.context.setVelocitiesToTemperature(o["temperature"], _openmm_seed(rng))
         # labels in double precision: the dynamics' energies are 0.1 meV/atom off
-        precise: WaterCalculator | IAmoeba
-        if self.labels == "iamoeba":
-            precise = iamoeba(o["n"], box)
-        else:
-            precise = WaterCalculator(self.parameters, o["n"], box, "Reference")
+        precise = WaterCalculator(self.parameters, o["n"], box, "Reference")
         integrator.step(max(1, round(1e3 * self.equilibration / self.timestep)))
         for k in range(self.frames_per_point):
             try:

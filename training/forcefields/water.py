@@ -12,6 +12,7 @@ from ase.neighborlist import neighbor_list
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import attach_results
 from training.forcefields.water_model import (
+    VOLUME_AT_UNIT_DENSITY,
     WATER_MODELS,
     WaterModel,
     make_system,
@@ -241,6 +242,15 @@ class IAmoeba:
         return strain_derivative(self, positions, cell, step)
 
 
+def _usual_box(n: int, box: float) -> float:
+    """Box that the cut-offs of `n` molecules are made for: that of 1 g/cm³, if `box` allows it.
+
+    Frames of one size then have the same cut-offs, and the same calculator, at all densities.
+    """
+    usual = float((n * VOLUME_AT_UNIT_DENSITY) ** (1 / 3))
+    return usual if box > 0.91 * usual else box
+
+
 @lru_cache(maxsize=4)
 def iamoeba(n_molecules: int, box: float | None) -> IAmoeba:
     """Calculator that is made once: OpenMM integrates the dispersion tail for some 10 s."""
@@ -313,7 +323,7 @@ def label_water(atoms: Atoms, model: str = "q-spcfw", stress: bool = False) -> A
     n = len(atoms) // 3
     calculator: WaterCalculator | IAmoeba
     if model == "iamoeba":
-        calculator = iamoeba(n, box)
+        calculator = iamoeba(n, None if box is None else _usual_box(n, box))
     else:
         calculator = WaterCalculator(WATER_MODELS[model], n, box, "Reference")
     calculator.set_structure(positions, cell)

@@ -17,8 +17,8 @@ from seedselect.campaign import Campaign, ingest
 from tpainn_calc.base.errors import ConfigError, DataError, TPaiNNError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import to_extxyz
+from training.labels.breakdowns import settle
 from training.labels.checks import energy_outliers
-from training.labels.engine_process import Failure
 from training.labels.engines.config import AnyEngine
 from training.labels.engines.contract import Label
 from training.labels.engines.factory import make_engine
@@ -32,13 +32,6 @@ INGEST_EVERY = 60.0
 
 #: How long another process that works on the campaign is waited for, s.
 PATIENCE = 120.0
-
-#: The engine is given up after this many breakdowns in a row.
-MAX_CRASHES = 3
-
-
-class LabelError(TPaiNNError):
-    """Labelling cannot go on; what was labelled is kept."""
 
 
 @dataclass
@@ -141,14 +134,14 @@ def label_campaign(
         if executor is not None:
             outcomes = label_on_executor(executor, engine, todo)
         else:
-            outcomes = label_on_processes(jobs, engine, todo, time_limit)
+            outcomes = label_on_processes(min(jobs, len(todo)), engine, todo.items(), time_limit)
         try:
             run.consume(outcomes, len(todo), progress)
         except BaseException:
             with contextlib.suppress(TPaiNNError, OSError):  # the first error is the one to tell
                 run.finish()
             raise
-        run.finish(complete=True)
+        run.finish()
         run.summary.seconds = time.monotonic() - began
         return run.summary
 
@@ -162,7 +155,6 @@ class _Labelling:
         self.whole = whole
         self.summary = Summary(labels=campaign.directory / "labelled.extxyz")
         self._ingested = time.monotonic()
-        self._crashes: dict[str, str] = {}
         self._new: set[str] = set()
 
     def begin(self, retry_failed: bool, share: tuple[int, int] | None) -> dict[str, Atoms]:
@@ -197,56 +189,28 @@ class _Labelling:
         """Keep every outcome as it comes."""
         done = self.summary.skipped
         with tqdm(total=done + total, initial=done, disable=not progress, unit="label") as bar:
-            for key, outcome in outcomes:
-                self._keep(key, outcome)
+            for key, result in settle(outcomes):
+                self._keep(key, result)
                 bar.update()
                 bar.set_postfix_str(f"{self.summary.failed} failed", refresh=False)
                 if self.whole and time.monotonic() - self._ingested > INGEST_EVERY:
                     self.ingest()
 
-    def _keep(self, key: str, outcome: Label | Failure) -> None:
-        if isinstance(outcome, Label):
-            self._fail_crashed()
-            self.folder.write(key, outcome)
+    def _keep(self, key: str, result: Label | str) -> None:
+        if isinstance(result, str):
+            self._fail(key, result)
+        else:
+            self.folder.write(key, result)
             self.summary.labelled += 1
             self._new.add(key)
-        elif outcome.kind == "failed":
-            self._fail_crashed()
-            self._fail(key, outcome.reason)
-        elif outcome.kind == "crashed":
-            # not yet the fault of the frame: it may be that the engine does not work at all
-            self._crashes[key] = outcome.reason
-            if len(self._crashes) == MAX_CRASHES:
-                self._crashes = {}
-                raise LabelError(
-                    f"{outcome.reason} ({MAX_CRASHES} frames in a row); labels are kept: repair "
-                    "the engine and run again"
-                )
-        else:
-            raise LabelError(f"{outcome.reason}; labels are kept: run again when this is mended")
-
-    def _fail_crashed(self) -> None:
-        for key, reason in self._crashes.items():
-            self._fail(key, reason)
-        self._crashes = {}
 
     def _fail(self, key: str, reason: str) -> None:
         self.folder.write_failure(key, reason, self.level)
         self.summary.failed += 1
         _log.warning("frame %s failed: %s", key, reason)
 
-    def finish(self, complete: bool = False) -> None:
-        """Hand over what there is, after an error too.
-
-        Raises
-        ------
-        LabelError
-            If it is `complete` and the engine has done nothing but break down.
-        """
-        if complete and self._crashes and not (self.summary.labelled or self.summary.failed):
-            (reason, *_), n = self._crashes.values(), len(self._crashes)
-            raise LabelError(f"{reason} ({n} of {n} frames); repair the engine and run again")
-        self._fail_crashed()
+    def finish(self) -> None:
+        """Hand over what there is, after an error too."""
         if self.whole:
             self.ingest()
         self.summary.reasons = self.folder.failures()

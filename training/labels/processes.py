@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,7 +42,7 @@ def label_on_executor(
 def label_on_processes(
     jobs: int,
     config: AnyEngine,
-    frames: Mapping[str, Atoms],
+    frames: Iterable[tuple[str, Atoms]],
     time_limit: float | None = None,
 ) -> Iterator[Outcome]:
     """Label frames on `jobs` processes of this machine, in the order in which they finish.
@@ -51,44 +50,56 @@ def label_on_processes(
     A frame whose process dies is computed again with nothing beside it, since memory may have
     been short, and fails if the process dies once more. One that takes longer than `time_limit`
     seconds fails, and its process is ended with the engine that it has started.
+
+    Parameters
+    ----------
+    jobs : int
+    config : AnyEngine
+    frames : iterable of (key, ase.Atoms)
+        Taken as they are needed.
+    time_limit : float, optional
+        s.
     """
-    if not frames:
-        return
-    waiting, suspects = deque(frames), deque[str]()
-    running: dict[Future[Label | Failure], str] = {}
+    waiting = iter(frames)
+    running: dict[Future[Label | Failure], tuple[str, Atoms]] = {}
+    suspects: dict[str, Atoms] = {}
     with tempfile.TemporaryDirectory("", "tpainn-labels-", ignore_cleanup_errors=True) as scratch:
         pool = ProcessPool(
-            min(jobs, len(frames)),
+            max(1, jobs),
             context=get_context("spawn"),  # engines with threads do not survive a fork
             initializer=start_engine_process,
             initargs=(scratch,),
         )
 
-        def begin(key: str) -> None:
-            frame = pool.schedule(label_frame, (config, frames[key]), timeout=time_limit)
-            running[frame] = key
+        def begin(key: str, atoms: Atoms) -> None:
+            frame = pool.schedule(label_frame, (config, atoms), timeout=time_limit)
+            running[frame] = key, atoms
 
         try:
-            while waiting or suspects or running:
+            while True:
                 if suspects and not running:
-                    begin(suspects[0])  # which stays a suspect, so that nothing is begun beside it
-                while waiting and not suspects and len(running) < jobs:
-                    begin(waiting.popleft())
+                    # it stays a suspect while it runs, so that nothing is begun beside it
+                    begin(*next(iter(suspects.items())))
+                while not suspects and len(running) <= jobs:  # one is ready when another ends
+                    pair = next(waiting, None)
+                    if pair is None:
+                        break
+                    begin(*pair)
+                if not running:
+                    break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    key = running.pop(future)
+                    key, atoms = running.pop(future)
                     outcome = _outcome(future, time_limit)
                     if not isinstance(outcome, Label):
                         _remove_scratch_of_the_dead(Path(scratch))
                     if outcome is None:
                         if key not in suspects:
-                            suspects.append(key)
+                            suspects[key] = atoms
                             continue
                         outcome = Failure("the engine took its process down, twice", "crashed")
-                    if key in suspects:
-                        suspects.remove(key)
+                    suspects.pop(key, None)
                     yield key, outcome
-            pool.close()
         finally:
             pool.stop()  # does not wait for labels that take minutes
             pool.join()

@@ -13,7 +13,8 @@ from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.classical.config import ClassicalConfig
-from training.classical.generate import generate, make_source
+from training.classical.generate import generate
+from training.classical.sources import level_of
 from training.data.frames import read_frames
 from training.data.paths import expand_path
 from training.fit.parity import write_evaluation
@@ -89,7 +90,7 @@ class Loop:
             seed=config.seed,
             **dict(config.classical),
         )
-        self.classical_level = make_source(self.classical, base).level
+        self.classical_level = level_of(self.classical.source, base)
         engine = make_engine(config.label.engine)
         self.level = engine.level
         engine.close()

@@ -159,7 +159,36 @@ class PySCFConfig(Section):
     max_memory: NonNegative = 2000.0
 
 
-AnyEngine = CP2KConfig | CP2KNNPConfig | PySCFConfig | TBLiteConfig | CalculatorConfig
+class WaterModelConfig(Section):
+    """A flexible force field of water, by OpenMM.
+
+    Attributes
+    ----------
+    model : {"q-spcfw", "spcfw", "iamoeba"}
+    stress : bool
+        Of periodic frames: 12 more energies each.
+    """
+
+    kind: Literal["water-model"]
+    model: Literal["q-spcfw", "spcfw", "iamoeba"] = "q-spcfw"
+    stress: bool = True
+
+
+class MMFF94Config(Section):
+    """MMFF94 of molecules, by RDKit; bonds are perceived from the geometry."""
+
+    kind: Literal["mmff94"]
+
+
+AnyEngine = (
+    CP2KConfig
+    | CP2KNNPConfig
+    | PySCFConfig
+    | TBLiteConfig
+    | WaterModelConfig
+    | MMFF94Config
+    | CalculatorConfig
+)
 
 #: What a configuration file of a loop holds under ``engine``.
 EngineConfig = Annotated[AnyEngine, Field(discriminator="kind")]
@@ -177,6 +206,8 @@ BY_NAME: dict[str, type[Section]] = {
     "cp2k-nnp": CP2KNNPConfig,
     "pyscf": PySCFConfig,
     "tblite": TBLiteConfig,
+    "water-model": WaterModelConfig,
+    "mmff94": MMFF94Config,
 }
 
 

@@ -7,8 +7,10 @@ from training.labels.engines.config import (
     CalculatorConfig,
     CP2KConfig,
     CP2KNNPConfig,
+    MMFF94Config,
     PySCFConfig,
     TBLiteConfig,
+    WaterModelConfig,
 )
 from training.labels.engines.contract import Engine
 
@@ -33,6 +35,14 @@ def make_engine(config: AnyEngine) -> Engine:
         from training.labels.engines.pyscf import PySCFEngine
 
         return PySCFEngine(config)
+    if isinstance(config, WaterModelConfig):
+        from training.labels.engines.force_fields import WaterModelEngine
+
+        return WaterModelEngine(config)
+    if isinstance(config, MMFF94Config):
+        from training.labels.engines.force_fields import MMFF94Engine
+
+        return MMFF94Engine(config)
     if isinstance(config, CP2KNNPConfig):
         from training.labels.engines.cp2k import CP2KNNPEngine
 
