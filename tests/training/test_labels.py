@@ -21,6 +21,7 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from pebble.pool.process import TaskManager
 
+from tpainn_calc.base.files import finished_files
 from tpainn_calc.base.frames import attach_results, results_of, write_extxyz
 from tpainn_calc.errors import ConfigError, DataError, TPaiNNError
 from training.cli import main
@@ -298,7 +299,8 @@ def test_killed_run_is_resumed(campaign, tmp_path):
         [*command, "--engine", str(config)], env=environment, stderr=subprocess.DEVNULL
     )
     labels = campaign / "labels"
-    wait_until(lambda: len(list(labels.glob("*.extxyz"))) == 3)
+    wait_until(lambda: log.exists() and len(log.read_text().split()) == 4)
+    wait_until(lambda: len(finished_files(labels, "*.extxyz")) == 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     worker = int(log.read_text().split()[0])
