@@ -410,5 +410,5 @@ def test_engine_that_is_not_there(campaign, capsys, section, message):
 
 
 def test_no_campaign(tmp_path):
-    with pytest.raises(TPaiNNError, match="start one by 'seedselect pick'"):
+    with pytest.raises(TPaiNNError, match="Start one with 'seedselect pick'"):
         run(tmp_path, load_engine("tblite"))
