@@ -135,16 +135,32 @@ class Campaign:
                     found[entry.key] = frame
         return found
 
-    def check_keys(self, keys: Iterable[str]) -> None:
-        """Refuse keys that were not chosen."""
-        known = {entry.key for entry in self.entries}
+    def full_keys(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys that beginnings of keys, such as ``3f2a`` or ``3f2a...``, stand for.
+
+        Raises
+        ------
+        SeedSelectError
+            If one stands for none that was chosen, or for several.
+        """
+        known = [entry.key for entry in self.entries]
+        found = []
         for key in keys:
-            if key not in known:
+            start = key.rstrip(".…")
+            matches = [k for k in known if k.startswith(start)] if start else []
+            if not matches:
                 raise SeedSelectError(f"--failed {key}: not chosen in this campaign")
+            if len(matches) > 1 and start not in matches:
+                raise SeedSelectError(
+                    f"--failed {key}: {len(matches)} frames begin so; give more of the key, such "
+                    f"as {matches[0][: len(start) + 4]}"
+                )
+            found.append(start if start in matches else matches[0])
+        return found
 
     def mark_failed(self, keys: Iterable[str]) -> None:
         """Record that labels of these keys could not be computed."""
-        self.check_keys(keys := set(keys))
+        keys = set(self.full_keys(keys))
         self.manifest.entries = [
             entry.model_copy(update={"failed": True}) if entry.key in keys else entry
             for entry in self.entries

@@ -170,10 +170,7 @@ def _recognise(frame: Frame, chosen: dict[str, Frame], where: str) -> str:
         if named not in chosen:
             raise SeedSelectError(f"{where}: frame_hash {named} was not chosen in this campaign")
         if not _same_geometry(frame, chosen[named]):
-            raise SeedSelectError(
-                f"{where}: the atoms of {named} have moved: label the geometry that was chosen "
-                "(no relaxation)"
-            )
+            raise SeedSelectError(f"{where}: {_difference(frame, chosen[named], named)}")
         return named
     for key, candidate in chosen.items():
         if _same_geometry(frame, candidate):
@@ -181,15 +178,35 @@ def _recognise(frame: Frame, chosen: dict[str, Frame], where: str) -> str:
     raise SeedSelectError(f"{where}: no chosen frame has this geometry")
 
 
+def _difference(frame: Frame, chosen: Frame, key: str) -> str:
+    """What is wrong with a frame that should have the geometry of a chosen one."""
+    if len(frame) != len(chosen):
+        return f"{len(frame)} atoms, but {key} has {len(chosen)}: label whole frames"
+    if sorted(frame.numbers) != sorted(chosen.numbers):
+        return f"other elements than {key} has: label the frame that was chosen"
+    nearest = [
+        _distances(x - chosen.positions[chosen.numbers == z], chosen).min()
+        for x, z in zip(frame.positions, frame.numbers, strict=True)
+    ]
+    if max(nearest) < MATCH_TOLERANCE:
+        return f"the atoms of {key} are in another order: keep that of the frame that was chosen"
+    return f"the atoms of {key} have moved: label the geometry that was chosen (no relaxation)"
+
+
 def _same_geometry(a: Frame, b: Frame) -> bool:
     if len(a) != len(b) or (a.numbers != b.numbers).any():
         return False
-    difference = a.positions - b.positions
+    return float(_distances(a.positions - b.positions, b).max()) < MATCH_TOLERANCE
+
+
+def _distances(difference: Array, b: Frame) -> Array:
+    """Largest component of each of some vectors (n, 3), to the nearest image in the cell of `b`."""
     if b.pbc.any() and abs(np.linalg.det(b.cell)) > 1e-9:
         fractional = difference @ np.linalg.inv(b.cell)
         fractional -= np.round(fractional) * b.pbc
         difference = fractional @ b.cell
-    return float(np.abs(difference).max()) < MATCH_TOLERANCE
+    found: Array = np.abs(difference).max(axis=1)
+    return found
 
 
 def _check_label(frame: Frame, where: str) -> None:

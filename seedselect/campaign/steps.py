@@ -230,7 +230,7 @@ def ingest(
     frames : iterable of ase.Atoms
         Labelled frames, recognised as those of a file are: by ``info["frame_hash"]`` or geometry.
     failed : sequence of str
-        Keys whose label could not be computed.
+        Keys whose label could not be computed, or the beginnings of keys that are unique.
     replace : bool
         Let a new label replace one that contradicts it.
     patience : float, s
@@ -251,7 +251,7 @@ def ingest(
     Campaign.open(directory)  # a lock would make the directory
     with campaign_lock(directory, patience):
         campaign = Campaign.open(directory)
-        campaign.check_keys(failed)
+        failed = campaign.full_keys(failed)
         files = [as_path(path) for path in paths]
         new = known = 0
         if campaign.manifest.kind == "frames":

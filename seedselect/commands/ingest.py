@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("campaign", type=Path)
     parser.add_argument("labels", type=Path, nargs="*", help="labelled frames, or CSV rows")
-    parser.add_argument("--failed", nargs="+", default=[], help="hashes whose label failed")
+    parser.add_argument(
+        "--failed", nargs="+", default=[], help="hashes (or their beginnings) whose label failed"
+    )
     parser.add_argument("--replace", action="store_true", help="let a new label replace an old one")
 
 

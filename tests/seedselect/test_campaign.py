@@ -301,6 +301,16 @@ def test_faulty_table_options(words, match, table, tmp_path, capsys):
 # -- faults ------------------------------------------------------------------------------------
 
 
+def subset(frame, order):
+    """Some atoms of a frame, in an order."""
+    return replace(
+        frame,
+        numbers=frame.numbers[order],
+        positions=frame.positions[order],
+        forces=None if frame.forces is None else frame.forces[order],
+    )
+
+
 def test_labels_that_are_refused(campaign, source, tmp_path, make_frames, capsys):
     before = label(campaign, [0])
     assert run("ingest", campaign, before) == 0
@@ -311,6 +321,9 @@ def test_labels_that_are_refused(campaign, source, tmp_path, make_frames, capsys
         "no chosen frame has this geometry": make_frames(1, seed=99),
         "was not chosen in this campaign": [replace(frames[0], info={"frame_hash": "f" * 24})],
         "have moved": [replace(frames[0], positions=frames[0].positions * 1.05)],
+        f"{len(frames[0]) - 1} atoms, but": [subset(frames[0], np.arange(len(frames[0]) - 1))],
+        "in another order": [subset(frames[0], np.arange(len(frames[0]))[::-1])],
+        "other elements": [replace(frames[0], numbers=frames[0].numbers + 1)],
         "neither energy nor forces": [replace(frames[0], energy=None, forces=None)],
         "not finite": [replace(frames[0], energy=float("nan"))],
         "another label": [replace(frames[0], energy=-1.0)],
@@ -319,7 +332,7 @@ def test_labels_that_are_refused(campaign, source, tmp_path, make_frames, capsys
         write_frames(strange, bad)
         refuse(capsys, match, "ingest", campaign, strange)
         assert (campaign / "labels.extxyz").read_bytes() == stored
-    refuse(capsys, "not chosen", "ingest", campaign, "--failed", "abc")
+    refuse(capsys, "not chosen", "ingest", campaign, "--failed", "xyz")
     refuse(capsys, "nothing to ingest", "ingest", campaign)
 
 
@@ -490,7 +503,15 @@ def test_the_steps_in_python(source, tmp_path):
     assert choose_next(directory, 4, number=2).n == 0
     assert len(Campaign.open(directory).entries) == 10
     with pytest.raises(SeedSelectError, match="not chosen in this campaign"):
-        ingest(directory, failed=["abc"])
+        ingest(directory, failed=["xyz"])
+    for number in (3, 4):  # the beginning of a key is enough, where it is unique
+        start = next(
+            n for n in range(1, 25) if sum(k.startswith(keys[number][:n]) for k in keys) == 1
+        )
+        ingest(directory, failed=[keys[number][:start] + ("..." if number == 3 else "")])
+        assert Campaign.open(directory).states()[keys[number]] == "failed"
+    with pytest.raises(SeedSelectError, match=r"--failed \.\.\.: not chosen"):
+        ingest(directory, failed=["..."])
     with pytest.raises(SeedSelectError, match="in none of the rounds' files"):
         campaign.frames(["abc"])
     with pytest.raises(SeedSelectError, match="no manifest"):
