@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class SourceDesign(BaseEstimator):
     rho2_ : float
         The value in use: `rho2`, or what `learn` made of it; 0 without labels.
     kernel_ : GaussianKernel
-        In units of the columns' deviations over the pool of the latest choice.
+        In units of the columns' deviations over the source; with another pool it is fitted anew.
     labels_ : {"used", "none", "constant", "ignored"}
     """
 
@@ -112,15 +113,18 @@ class SourceDesign(BaseEstimator):
             )
             y = np.asarray(y, dtype=float).reshape(len(X), -1)
         self._source = check_finite(X, 0, "X_source")
+        if len(X) < 2:
+            raise SeedSelectError("X_source has n_samples=1: give at least 2 rows")
         self._entropy = entropy_of(self.random_state)
         varies = column_scale(y)[2]
         self.labels_ = "none" if y_source is None else "used" if varies.any() else "constant"
         if self.rho2 == 0:
             self.labels_ = "ignored"
         self._labels = y[:, varies]
-        self._committee: Committee | None = None
+        self._carrier = _Carrier(self._source, self._labels, (*self._entropy, 1))
         self.rho2_ = self.rho2 if self.labels_ == "used" else 0.0
-        self._set_scale(as_pool(self._source))
+        self._units = self._units_of(as_pool(self._source))
+        self.kernel_ = self._units.kernel
         return self
 
     def learn(self, cheap: ArrayLike, target: ArrayLike) -> SourceDesign:
@@ -158,11 +162,7 @@ class SourceDesign(BaseEstimator):
         """Return the source's labels at other rows, (n, K), as a bagged committee sees them."""
         check_is_fitted(self, "rho2_")
         rows: Array = validate_data(self, X, dtype=np.float64, reset=False)
-        mean, scale, _ = column_scale(self._labels)
-        if self._committee is None:
-            self._committee = Committee(None, (*self._entropy, 1))
-            self._committee.grow(self._source, (self._labels - mean) / scale, MEMBERS)
-        return self._committee.predict(rows).mean(axis=0) * scale + mean
+        return self._carrier.predict(rows)
 
     def select(
         self,
@@ -220,8 +220,7 @@ class SourceDesign(BaseEstimator):
             open_rows[np.asarray(excluded, dtype=np.intp)] = False
         check_size(n, int(open_rows.sum()), rows.n)
         price = None if cost is None else check_cost(cost, rows.n)
-        if pool is not None:
-            self._set_scale(rows)
+        units = self._units if pool is None else self._units_of(rows)
         entropy = self._entropy if random_state is None else entropy_of(random_state)
         candidates, reference = self._draw(rows.n, n, np.random.default_rng([*entropy, 6]))
         candidates = candidates[open_rows[candidates]]
@@ -229,32 +228,29 @@ class SourceDesign(BaseEstimator):
         known = [self._points(rows, table, value) for value in groups.values() if _given(value)]
         over = self._points(rows, table, reference)
         parts = [self._points(rows, table, candidates), _joined(known, like=over), over]
-        return self._choose(n, rows.n, candidates, parts, price, budget)
+        return self._choose(units, n, rows.n, candidates, parts, price, budget)
 
     # -- parts -------------------------------------------------------------------------------
 
-    def _set_scale(self, rows: Pool) -> None:
+    def _units_of(self, rows: Pool) -> _Units:
         """Standardise columns on the pool, and fit the covariance in these units."""
-        self._mean, self._scale = streamed_scale(rows)
-        self._varies = self._scale > 0
-        if not self._varies.any():
+        mean, scale = streamed_scale(rows)
+        if not (scale > 0).any():
             raise SeedSelectError(
                 f"all {rows.n_features} columns are constant: no row differs from another; "
                 "check the descriptor"
             )
-        self.kernel_ = GaussianKernel.unfitted(int(self._varies.sum()))
+        kernel = GaussianKernel.unfitted(int((scale > 0).sum()))
+        units = _Units(mean, scale, kernel)
         if self.labels_ == "used":
             rng = np.random.default_rng([*self._entropy, 7])
             size = min(self.n_fit, len(self._source))
             some = np.sort(rng.choice(len(self._source), size, replace=False))
-            mean, scale, varies = column_scale(self._labels[some])
+            offset, unit, varies = column_scale(self._labels[some])
             if varies.any():
-                y = ((self._labels[some] - mean) / scale)[:, varies]
-                self.kernel_ = fit_gaussian(self._scaled(self._source[some]), y)
-
-    def _scaled(self, X: Array) -> Array:
-        scale = np.where(self._varies, self._scale, 1.0)
-        return ((X - self._mean) / scale)[:, self._varies]
+                y = ((self._labels[some] - offset) / unit)[:, varies]
+                kernel = fit_gaussian(units.scaled(self._source[some]), y)
+        return _Units(mean, scale, kernel)
 
     def _draw(self, total: int, n: int | None, rng: np.random.Generator) -> tuple[Index, Index]:
         """Return the rows that may be chosen and those over which the error is averaged."""
@@ -273,7 +269,7 @@ class SourceDesign(BaseEstimator):
                     f"cheap labels have shape {table.shape}, but the pool has {total} rows"
                 )
             return check_finite(table.reshape(total, -1), 0, "cheap")
-        return self._labels if is_source else None
+        return self._labels if is_source and self.labels_ == "used" else None
 
     def _points(self, rows: Pool, table: Array | None, which: Any) -> _Points:
         """Return points with their cheap labels: pool rows by number, or descriptors."""
@@ -293,6 +289,7 @@ class SourceDesign(BaseEstimator):
 
     def _choose(
         self,
+        units: _Units,
         n: int | None,
         total: int,
         candidates: Index,
@@ -306,11 +303,11 @@ class SourceDesign(BaseEstimator):
         rho2 = self.rho2 if self.labels_ in ("none", "constant") else self.rho2_
         if not varies.any():
             rho2, labels = 0.0, [np.zeros((len(part.X), 1)) for part in parts]
-        rows = np.concatenate([self._scaled(open_part.X), self._scaled(known.X)])
+        rows = np.concatenate([units.scaled(open_part.X), units.scaled(known.X)])
         error = ExpectedError(
-            self.kernel_,
+            units.kernel,
             rows,
-            self._scaled(reference.X),
+            units.scaled(reference.X),
             np.concatenate(labels[:2]),
             labels[2],
             rho2,
@@ -348,16 +345,16 @@ class SourceDesign(BaseEstimator):
             )
         if not chosen:
             raise SeedSelectError(f"budget={budget} does not pay for a single row of the pool")
-        return self._selection(candidates[chosen], path, information, rho2, total, len(known.X))
+        info = {"rho2": rho2, "pool_rows": total, "n_conditioned": len(known.X)}
+        return self._selection(candidates[chosen], path, information, units.kernel, info)
 
     def _selection(
         self,
         ordered: Index,
         path: list[tuple[float, float]],
         information: list[float],
-        rho2: float,
-        total: int,
-        n_known: int,
+        kernel: GaussianKernel,
+        more: dict[str, Any],
     ) -> Selection:
         objective, label_term = np.array(path).T
         drop = float(objective[0] - objective[-1])
@@ -373,16 +370,47 @@ class SourceDesign(BaseEstimator):
             "objective": objective,
             "gain": gain,
             "labels": self.labels_,
-            "rho2": rho2,
             "label_share": float(label_term[0] - label_term[-1]) / drop if drop > 0 else 0.0,
-            "signal": self.kernel_.signal,
-            "length_scale": self.kernel_.length,
-            "noise": self.kernel_.noise,
+            "signal": kernel.signal,
+            "length_scale": kernel.length,
+            "noise": kernel.noise,
             "information": np.array(information),
-            "pool_rows": total,
-            "n_conditioned": n_known,
+            **more,
         }
         return Selection(indices, order, quality, ones, ones, info)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Units of the columns over a pool, 0 for those that are constant, and the covariance."""
+
+    mean: Array
+    scale: Array
+    kernel: GaussianKernel
+
+    def scaled(self, X: Array) -> Array:
+        varies = self.scale > 0
+        return ((X - self.mean) / np.where(varies, self.scale, 1.0))[:, varies]
+
+
+class _Carrier:
+    """A committee that carries the source's labels to other rows, fitted when it is asked."""
+
+    def __init__(self, X: Array, labels: Array, entropy: tuple[int, ...]) -> None:
+        self.X, self.labels, self.entropy = X, labels, entropy
+
+    @cached_property
+    def committee(self) -> Committee:
+        mean, scale, _ = column_scale(self.labels)
+        committee = Committee(None, self.entropy)
+        committee.grow(self.X, (self.labels - mean) / scale, MEMBERS)
+        return committee
+
+    def predict(self, rows: Array) -> Array:
+        if not self.labels.shape[1]:
+            return np.empty((len(rows), 0))
+        mean, scale, _ = column_scale(self.labels)
+        return self.committee.predict(rows).mean(axis=0) * scale + mean
 
 
 @dataclass(frozen=True)
