@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.base.command import run_command
+from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.schema import load_config
 
 
@@ -16,11 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``tpainn-train``."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return run_command(lambda: arguments.run(arguments))
+    return run_command(lambda: arguments.run(arguments), arguments.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("tpainn-train", description=__doc__)
+    parser = command_parser("tpainn-train", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     for name, text in (
@@ -96,8 +96,20 @@ def _train(arguments: argparse.Namespace) -> int:
     # torch and lightning are loaded when the configuration is known to be right
     from training.fit.run import fit
 
-    print(fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet))
+    try:
+        print(fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(config.output)) from None
     return 0
+
+
+def _how_to_go_on(output: str) -> str:
+    from training.data.paths import expand_path
+    from training.fit.folder import LAST_CHECKPOINT
+
+    if (expand_path(output, Path.cwd()) / LAST_CHECKPOINT).is_file():
+        return "interrupted; the same command with --resume goes on from the last checkpoint"
+    return "interrupted before the first checkpoint; start the same command again"
 
 
 def _classical(arguments: argparse.Namespace) -> int:

@@ -60,7 +60,7 @@ def run_command(body: Callable[[], int | None], debug: bool = False) -> int:
 
 def _line_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted"  # whoever knows how to go on has said so
     if isinstance(error, TPaiNNError):
         return str(error)
     if isinstance(error, OSError):  # no such file, no permission, a folder, disk full, ...

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import Fraction, Positive, Section
+from tpainn_calc.base.schema import Fraction, Positive, Section, Seed
 
 
 class DataSection(Section):
@@ -47,6 +47,6 @@ class DataSection(Section):
     block: int = Field(1, ge=1)
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
-    split_seed: int = 0
+    split_seed: Seed = 0
     n_train: int | None = Field(None, ge=1)
-    subset_seed: int = 0
+    subset_seed: Seed = 0

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section
+from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section, Seed
 from training.data.config import DataSection
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from training.fit.initial import InitialState
+
+
+#: Structures of a step: more than any machine holds the gradients of is a mistake.
+MAX_BATCH = 10_000
 
 
 class ModelSection(Section):
@@ -77,7 +81,7 @@ class OptimizerSection(Section):
     final_fraction: Positive = 0.01
     patience: int = Field(5, ge=1)
     max_steps: int = Field(..., ge=1)
-    batch_size: int = Field(1, ge=1)
+    batch_size: int = Field(1, ge=1, le=MAX_BATCH)
     validate_every: int = Field(500, ge=1)
     early_stopping: int | None = Field(None, ge=1)
     ema_decay: Fraction = 0.999
@@ -110,7 +114,7 @@ class RunConfig(Section):
     """What every training run has."""
 
     output: str
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data: DataSection
     loss: LossSection = LossSection()
@@ -128,6 +132,7 @@ class FitConfig(RunConfig):
 
     method: ClassVar[str]
     trainer: TrainerSection = TrainerSection()
+    logger: Literal["tensorboard", "wandb"] | None = None
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import Positive, Section
+from tpainn_calc.base.schema import Positive, Section, Seed
 from training.fit.config import (
     AutotuneConfig,
     FitConfig,
@@ -45,7 +45,7 @@ class CurveSection(Section):
 
     pretrained: str
     sizes: list[int] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     learning_rates: list[Positive] = Field(min_length=1)
     grid_seeds: int = Field(1, ge=1)
 
