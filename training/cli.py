@@ -81,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("data", type=Path, help="extended XYZ with energy and forces")
     evaluation.add_argument("-o", "--output", type=Path, help="folder for the report and figure")
     evaluation.add_argument("--split", type=Path, help="split.json of a run: its test frames only")
+    evaluation.add_argument("--level", help="level of theory of the data, if not that of the model")
+    for quantity in ("energy", "forces", "stress"):
+        evaluation.add_argument(
+            f"--{quantity}-key",
+            default=quantity,
+            metavar="KEY",
+            help=f"name of the {quantity} in the data",
+        )
     evaluation.set_defaults(run=_evaluate)
     return parser
 
@@ -171,13 +179,24 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tpainn_calc.modelfile import load_model
-    from training.data.frames import read_frames
+    from training.data.frames import Advice, read_frames
+    from training.data.keys import LabelKeys
     from training.data.split import test_frames
     from training.fit.evaluation import evaluate
     from training.fit.parity import write_evaluation
 
     potential, manifest = load_model(arguments.model)
-    frames, rejected = read_frames(arguments.data, level=manifest.level_of_theory, forces=False)
+    level = manifest.level_of_theory if arguments.level is None else arguments.level
+    frames, rejected = read_frames(
+        arguments.data,
+        level=level,
+        forces=False,
+        keys=LabelKeys(arguments.energy_key, arguments.forces_key, arguments.stress_key),
+        advice=Advice(
+            "--{}-key",
+            f"of model {manifest.name!r}; --level compares with another level all the same",
+        ),
+    )
     if rejected:
         logging.warning("%d frames rejected; the first: %s", len(rejected), rejected[0])
     held_out = test_frames(arguments.split, frames) if arguments.split else frames

@@ -15,7 +15,8 @@ from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum, results_of
 from training.data.config import DataSection
 from training.data.frames import Frames, read_frames
-from training.data.paths import expand_path
+from training.data.keys import LabelKeys
+from training.data.paths import expand_files
 from training.data.split import Split, split_blocks, split_groups
 
 _log = logging.getLogger(__name__)
@@ -85,12 +86,12 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     parts: list[Frames] = []
     rejected: list[str] = []
     files = {}
-    for name in d.files:
-        path = expand_path(name, base)
-        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces)
+    keys = LabelKeys(d.energy_key, d.forces_key, d.stress_key)
+    for name, path in expand_files(d.files, base).items():
+        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces, keys, name)
         parts.append(kept)
         rejected += left_out
-        files[path.name] = checksum(path)
+        files[name] = checksum(path)
     frames = parts[0]
     for part in parts[1:]:
         frames = frames + part

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section, Seed
+from tpainn_calc.base.schema import Fraction, NonNegative, PathText, Positive, Section, Seed
 from training.data.config import DataSection
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class TrainerSection(Section):
 class RunConfig(Section):
     """What every training run has."""
 
-    output: str
+    output: PathText
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data: DataSection
@@ -214,7 +214,7 @@ class ReplaySection(Section):
         Of these frames in the loss.
     """
 
-    files: list[str] = Field(min_length=1)
+    files: list[PathText] = Field(min_length=1)
     level: str = Field(min_length=1)
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     weight: Positive = 1.0
@@ -237,7 +237,7 @@ class TuneSection(Section):
     replay : ReplaySection, optional
     """
 
-    start: str | None = None
+    start: PathText | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     freeze: list[str] = Field(default_factory=list)
     readout_only: bool = False

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from training.data.paths import expand_path
+from training.data.plausibility import doubts
 from training.data.run_data import RunData, read_run_data
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
@@ -70,6 +71,8 @@ def fit(
             config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
         )
         _log.info("%s", data.describe())
+        for line in doubts(data.part("train")):
+            _log.warning("please check: %s", line)
         trained = train(config, base, output, data, progress)
         return _finish(config, output, data, trained)
 

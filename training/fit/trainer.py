@@ -21,7 +21,7 @@ from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
 from training.data.frames import read_frames
-from training.data.paths import expand_path
+from training.data.paths import expand_files
 from training.data.run_data import RunData, record_split
 from training.data.sampler import StreamSampler
 from training.fit.callbacks import (
@@ -176,10 +176,8 @@ def _replay(
     elements = start.potential.elements
     shift = start.reference.energies - np.array([old[e] for e in elements])
     frames, rejected = None, []
-    for name in r.files:
-        kept, left_out = read_frames(
-            expand_path(name, base), r.level, forces=config.loss.forces > 0
-        )
+    for name, path in expand_files(r.files, base).items():
+        kept, left_out = read_frames(path, r.level, forces=config.loss.forces > 0, name=name)
         frames = kept if frames is None else frames + kept
         rejected += left_out
     if rejected:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import Positive, Section, Seed
+from tpainn_calc.base.schema import PathText, Positive, Section, Seed
 from training.fit.config import (
     AutotuneConfig,
     FitConfig,
@@ -43,7 +43,7 @@ class CurveSection(Section):
         With how many of the seeds the grid is searched; the others use what was best there.
     """
 
-    pretrained: str
+    pretrained: PathText
     sizes: list[int] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     learning_rates: list[Positive] = Field(min_length=1)
