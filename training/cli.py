@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tpainn_calc.base.command import command_parser, run_command
-from tpainn_calc.base.schema import load_config
+from training.commands.init import KINDS, init
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--quiet", action="store_true", help="no progress bar")
     label.set_defaults(run=_label)
 
+    start = commands.add_parser("init", help="write a commented configuration to begin with")
+    start.add_argument("kind", choices=list(KINDS))
+    start.add_argument("-o", "--output", type=Path, help="file; KIND.yaml by default")
+    start.set_defaults(run=_init)
+
+    keys = commands.add_parser("keys", help="print the reference of all keys (Markdown)")
+    keys.set_defaults(run=_keys)
+
     split = commands.add_parser("split", help="list the held-out molecules or frames")
     split.add_argument("config", type=Path, help="YAML file of a run or a curve")
     split.add_argument("--key", default="index", help="info key that names a frame (molecule)")
@@ -94,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig, TrainingConfig
 
     schemas: tuple[type[FitConfig], ...] = (TrainingConfig, PretrainConfig, AutotuneConfig)
@@ -121,15 +130,18 @@ def _how_to_go_on(output: str) -> str:
 
 
 def _classical(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.classical.config import ClassicalConfig
-    from training.classical.generate import generate
 
     config = load_config(arguments.config, ClassicalConfig)
+    from training.classical.generate import generate
+
     print(generate(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 
 def _curve(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.study.config import CurveConfig
 
     config = load_config(arguments.config, CurveConfig)
@@ -162,12 +174,26 @@ def _label(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    print(init(arguments.kind, arguments.output))
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from training.commands.keys import reference
+
+    print(reference(), end="")
+    return 0
+
+
 def _split(arguments: argparse.Namespace) -> int:
     from tpainn_calc.base.errors import DataError
-    from training.data.run_data import read_run_data
+    from tpainn_calc.base.schema import load_config
     from training.fit.config import RunConfig
 
     config = load_config(arguments.config, RunConfig, extra=True)
+    from training.data.run_data import read_run_data
+
     data = read_run_data(config.data, Path.cwd(), forces=config.loss.forces > 0)
     for name in ("validation", "test"):
         for atoms in data.part(name):

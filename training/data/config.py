@@ -45,6 +45,7 @@ class DataSection(Section):
         Train on this many frames of the training set only, drawn at random. The draws of one
         `subset_seed` are nested: a smaller one is part of every larger one.
     subset_seed : int
+        Fixes which frames `n_train` draws.
     """
 
     files: list[PathText] = Field(min_length=1)

@@ -64,18 +64,28 @@ def run_folder(output: Path, config: BaseModel) -> Iterator[None]:
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     logger = logging.getLogger("training")
-    level = logger.level
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    # what the terminal shows is up to the handlers of the root
+    level, passes_on = logger.level, logger.propagate
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    # the file takes everything, all others what they took before
+    to_others = _Others(logger.getEffectiveLevel())
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    for handler in (to_file, to_others):
+        logger.addHandler(handler)
     try:
         yield
     finally:
+        for handler in (to_file, to_others):
+            logger.removeHandler(handler)
+        logger.propagate = passes_on
         logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()
+        to_file.close()
+
+
+class _Others(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger().callHandlers(record)
 
 
 def check_new(output: Path, resume: bool) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tpainn_calc.base.schema import PathText, Positive, Section, Seed
 from training.fit.config import (
+    SHAPE,
     AutotuneConfig,
     FitConfig,
     LossSection,
@@ -20,7 +21,6 @@ from training.fit.config import (
     TunedModelSection,
     TuneSection,
 )
-from training.fit.initial import SHAPE
 
 Arm = Literal["scratch", "tpainn"]
 ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
