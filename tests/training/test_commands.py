@@ -57,9 +57,7 @@ def sections() -> list[Any]:
 @pytest.mark.parametrize("section", sections())
 def test_every_key_has_a_meaning(section: Any) -> None:
     for row in keys._table(section).splitlines()[2:]:
-        assert not row.endswith("|  |"), (
-            f"{section.__name__}: nothing is said of {row}"
-        )
+        assert not row.endswith("|  |"), f"{section.__name__}: nothing is said of {row}"
 
 
 def test_the_reference_in_the_manual_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
