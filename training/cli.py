@@ -152,6 +152,7 @@ def _curve(arguments: argparse.Namespace) -> int:
 
 
 def _distill(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.distill.config import DistillConfig
 
     config = load_config(arguments.config, DistillConfig)

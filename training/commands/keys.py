@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from tpainn_calc.base.schema import Section
 from tpainn_calc.hyperparameters import Hyperparameters
 from training.classical.config import ClassicalConfig
+from training.distill.config import DistillConfig
 from training.fit.config import AutotuneConfig, PretrainConfig, TrainingConfig
 from training.labels.engines.config import LabelConfig
 from training.loop.config import LoopConfig
@@ -25,6 +26,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "autotune": AutotuneConfig,
     "curve": CurveConfig,
     "classical": ClassicalConfig,
+    "distill": DistillConfig,
     "loop": LoopConfig,
     "label": LabelConfig,
 }
