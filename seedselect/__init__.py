@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seedselect.atbagging import ATBagging
-    from seedselect.design import SourceDesign
     from seedselect.errors import SeedSelectError
     from seedselect.frames.atoms import FramePool
     from seedselect.kernel.features import LinearFeatures, RandomFourierFeatures
@@ -51,7 +50,6 @@ __all__ = [
     "Selection",
     "ShardPool",
     "SourceAwareFeatures",
-    "SourceDesign",
     "Spectrum",
     "as_pool",
     "greedy_map",
@@ -68,7 +66,6 @@ __all__ = [
 _HOME = {
     "ATBagging": "atbagging",
     "SeedSelectError": "errors",
-    "SourceDesign": "design",
     "FramePool": "frames.atoms",
     "LinearFeatures": "kernel.features",
     "RandomFourierFeatures": "kernel.features",

@@ -1,0 +1,1 @@
+"""Is the label level converged? Basis sets, pseudopotentials, cut-offs, and what each costs."""

@@ -1,1 +1,0 @@
-"""Commands about configurations: one to begin with, and the reference of all keys."""
