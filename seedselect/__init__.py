@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seedselect.atbagging import ATBagging
+    from seedselect.design import SourceDesign
     from seedselect.errors import SeedSelectError
     from seedselect.frames.atoms import FramePool
     from seedselect.kernel.features import LinearFeatures, RandomFourierFeatures
@@ -50,6 +51,7 @@ __all__ = [
     "Selection",
     "ShardPool",
     "SourceAwareFeatures",
+    "SourceDesign",
     "Spectrum",
     "as_pool",
     "greedy_map",
@@ -66,6 +68,7 @@ __all__ = [
 _HOME = {
     "ATBagging": "atbagging",
     "SeedSelectError": "errors",
+    "SourceDesign": "design",
     "FramePool": "frames.atoms",
     "LinearFeatures": "kernel.features",
     "RandomFourierFeatures": "kernel.features",

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seedselect.entropy import entropy_of
 from seedselect.errors import SeedSelectError
 from seedselect.kernel.features import RandomFourierFeatures, column_scale
 from seedselect.kernel.low_rank import LowRankKernel
 from seedselect.kernel.posterior import known_points, posterior_transform
-from seedselect.pools.pool import Pool, as_pool, check_finite, map_blocks
+from seedselect.pools.pool import Pool, as_pool, check_finite, map_blocks, pool_like
 from seedselect.sampling.draws import climb_map, draw_kdpp, draw_random
 from seedselect.sampling.greedy import information_per_label
 from seedselect.scores.committee import Committee
@@ -163,7 +164,7 @@ class ATBagging(BaseEstimator):
                 "X_source has n_samples=1: a committee needs at least 2 rows to differ; "
                 "give more source rows"
             )
-        self._entropy = self._draw_entropy()
+        self._entropy = entropy_of(self.random_state)
         self._source = X
         varies = column_scale(X)[2]
         self.constant_columns_ = np.flatnonzero(~varies)
@@ -185,11 +186,6 @@ class ATBagging(BaseEstimator):
             raise SeedSelectError(f"n_estimators={n!r}: give 'auto' or an integer of at least 4")
         if not self.noise > 0:
             raise SeedSelectError(f"noise={self.noise!r} must be positive")
-
-    def _draw_entropy(self) -> tuple[int, ...]:
-        if isinstance(self.random_state, int | np.integer):
-            return (int(self.random_state) % 2**32,)
-        return (int(check_random_state(self.random_state).randint(2**31 - 1)),)
 
     def _seed(self, stream: int) -> int:
         return int(np.random.SeedSequence([*self._entropy, stream]).generate_state(1)[0] % 2**31)
@@ -256,7 +252,7 @@ class ATBagging(BaseEstimator):
         check_is_fitted(self, "committee_")
         if pool is None:
             return self.scores_.copy(), np.ones(len(self.scores_), dtype=bool)
-        pool = self._check_pool(pool)
+        pool = pool_like(pool, self.n_features_in_)
         known = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(self._source))}
 
         def part(start: int, block: Array) -> tuple[Array, NDArray[np.intp]]:
@@ -322,7 +318,7 @@ class ATBagging(BaseEstimator):
             n larger than the pool or than the numerical rank, NaN, mismatched columns.
         """
         check_is_fitted(self, "committee_")
-        rows = as_pool(self._source) if pool is None else self._check_pool(pool)
+        rows = as_pool(self._source) if pool is None else pool_like(pool, self.n_features_in_)
         raw, has_bag = self._raw_quality(quality, pool, rows)
         shaped = shape_quality(raw, self.clip, self.temper) if quality is None else raw
         open_rows, known = known_points(rows, labeled=labeled, pending=pending)
@@ -336,11 +332,11 @@ class ATBagging(BaseEstimator):
             if price is not None:
                 weighted = divide_by_cost(weighted, price, self.cost_exponent)
             kernel = LowRankKernel(rows, self.features_, weighted, transform)
-            entropy = self._entropy if random_state is None else (int(random_state),)
+            entropy = self._entropy if random_state is None else entropy_of(random_state)
             rng = np.random.default_rng([*entropy, 4])
             draw = draw_kdpp(kernel, n, rng, price, budget)
         elif self.sampler == "random" and n is not None:
-            entropy = self._entropy if random_state is None else (int(random_state),)
+            entropy = self._entropy if random_state is None else entropy_of(random_state)
             rng = np.random.default_rng([*entropy, 5])
             draw = draw_random(np.flatnonzero(weighted > 0), n, rng, price, budget)
         else:
@@ -369,17 +365,6 @@ class ATBagging(BaseEstimator):
         return Selection(
             indices, order, shaped[indices], probability, weights / weights.mean(), info
         )
-
-    def _check_pool(self, pool: Any) -> Pool:
-        rows = as_pool(pool)
-        if rows.n_features != self.n_features_in_:
-            raise SeedSelectError(
-                f"the pool has {rows.n_features} columns but the source {self.n_features_in_}: "
-                "use the same descriptor for both"
-            )
-        if rows.n == 0:
-            raise SeedSelectError("the pool is empty: nothing to select from")
-        return rows
 
     def _raw_quality(
         self, quality: ArrayLike | None, pool: Any, rows: Pool

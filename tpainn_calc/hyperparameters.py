@@ -35,8 +35,20 @@ class Hyperparameters:
     ----------
     elements : tuple of str
         Chemical symbols, in the order of `species` indices.
-    n_features, n_blocks, cutoff, n_basis, basis, envelope, norm_epsilon
-        See :class:`tpainn_calc.painn.PaiNN`; `cutoff` in Å.
+    n_features : int
+        Channels of the scalars, and of the vectors, of every atom; even.
+    n_blocks : int
+        Message-passing blocks; every one widens what an atom feels by a cut-off.
+    cutoff : float
+        Distance beyond which atoms do not see each other directly, Å.
+    n_basis : int
+        Radial functions that a distance is expanded in.
+    basis : {"bessel", "gaussian"}
+        Kind of the radial functions.
+    envelope : {"cosine", "polynomial"}
+        Function that takes the messages to zero at the cut-off.
+    norm_epsilon : float
+        Added to the squared norm of the vectors under the root, so that it stays smooth at zero.
 
     Raises
     ------
@@ -45,7 +57,7 @@ class Hyperparameters:
     """
 
     elements: tuple[str, ...]
-    n_features: Features = 128
+    n_features: Features = 64
     n_blocks: Blocks = 3
     cutoff: Cutoff = 5.0
     n_basis: BasisSize = 20

@@ -205,6 +205,23 @@ def neighbors(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: flo
     return _edges(x, candidates, float(cutoff))
 
 
+def check_cell(cell: Array, pbc: NDArray[np.bool_]) -> None:
+    """Refuse a cell that no structure can have.
+
+    Parameters
+    ----------
+    cell : (3, 3) array
+        Cell vectors as rows in Å; rows along non-periodic directions are ignored.
+    pbc : three bools
+
+    Raises
+    ------
+    StructureError
+        If a periodic vector is zero, not finite or too large, or they are not independent.
+    """
+    _free_directions(cell, pbc)
+
+
 def _checked_positions(positions: ArrayLike) -> Array:
     x = np.asarray(positions, dtype=np.float64).reshape(-1, 3)
     if len(x) == 0:

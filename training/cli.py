@@ -8,19 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.base.command import run_command
-from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.command import command_parser, run_command
+from training.commands.init import KINDS, init
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``tpainn-train``."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return run_command(lambda: arguments.run(arguments))
+    return run_command(lambda: arguments.run(arguments), arguments.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("tpainn-train", description=__doc__)
+    parser = command_parser("tpainn-train", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     for name, text in (
@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--quiet", action="store_true", help="no progress bar")
     label.set_defaults(run=_label)
 
+    start = commands.add_parser("init", help="write a commented configuration to begin with")
+    start.add_argument("kind", choices=list(KINDS))
+    start.add_argument("-o", "--output", type=Path, help="file; KIND.yaml by default")
+    start.set_defaults(run=_init)
+
+    keys = commands.add_parser("keys", help="print the reference of all keys (Markdown)")
+    keys.set_defaults(run=_keys)
+
     split = commands.add_parser("split", help="list the held-out molecules or frames")
     split.add_argument("config", type=Path, help="YAML file of a run or a curve")
     split.add_argument("--key", default="index", help="info key that names a frame (molecule)")
@@ -81,11 +89,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("data", type=Path, help="extended XYZ with energy and forces")
     evaluation.add_argument("-o", "--output", type=Path, help="folder for the report and figure")
     evaluation.add_argument("--split", type=Path, help="split.json of a run: its test frames only")
+    evaluation.add_argument("--level", help="level of theory of the data, if not that of the model")
+    for quantity in ("energy", "forces", "stress"):
+        evaluation.add_argument(
+            f"--{quantity}-key",
+            default=quantity,
+            metavar="KEY",
+            help=f"name of the {quantity} in the data",
+        )
     evaluation.set_defaults(run=_evaluate)
     return parser
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig, TrainingConfig
 
     schemas: tuple[type[FitConfig], ...] = (TrainingConfig, PretrainConfig, AutotuneConfig)
@@ -96,20 +113,35 @@ def _train(arguments: argparse.Namespace) -> int:
     # torch and lightning are loaded when the configuration is known to be right
     from training.fit.run import fit
 
-    print(fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet))
+    try:
+        print(fit(config, Path.cwd(), resume=arguments.resume, progress=not arguments.quiet))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(config.output)) from None
     return 0
 
 
+def _how_to_go_on(output: str) -> str:
+    from training.data.paths import expand_path
+    from training.fit.folder import LAST_CHECKPOINT
+
+    if (expand_path(output, Path.cwd()) / LAST_CHECKPOINT).is_file():
+        return "interrupted; the same command with --resume goes on from the last checkpoint"
+    return "interrupted before the first checkpoint; start the same command again"
+
+
 def _classical(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.classical.config import ClassicalConfig
-    from training.classical.generate import generate
 
     config = load_config(arguments.config, ClassicalConfig)
+    from training.classical.generate import generate
+
     print(generate(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 
 def _curve(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.study.config import CurveConfig
 
     config = load_config(arguments.config, CurveConfig)
@@ -120,6 +152,7 @@ def _curve(arguments: argparse.Namespace) -> int:
 
 
 def _distill(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.distill.config import DistillConfig
 
     config = load_config(arguments.config, DistillConfig)
@@ -142,12 +175,26 @@ def _label(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    print(init(arguments.kind, arguments.output))
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from training.commands.keys import reference
+
+    print(reference(), end="")
+    return 0
+
+
 def _split(arguments: argparse.Namespace) -> int:
     from tpainn_calc.base.errors import DataError
-    from training.data.run_data import read_run_data
+    from tpainn_calc.base.schema import load_config
     from training.fit.config import RunConfig
 
     config = load_config(arguments.config, RunConfig, extra=True)
+    from training.data.run_data import read_run_data
+
     data = read_run_data(config.data, Path.cwd(), forces=config.loss.forces > 0)
     for name in ("validation", "test"):
         for atoms in data.part(name):
@@ -159,13 +206,24 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tpainn_calc.modelfile import load_model
-    from training.data.frames import read_frames
+    from training.data.frames import Advice, read_frames
+    from training.data.keys import LabelKeys
     from training.data.split import test_frames
     from training.fit.evaluation import evaluate
     from training.fit.parity import write_evaluation
 
     potential, manifest = load_model(arguments.model)
-    frames, rejected = read_frames(arguments.data, level=manifest.level_of_theory, forces=False)
+    level = manifest.level_of_theory if arguments.level is None else arguments.level
+    frames, rejected = read_frames(
+        arguments.data,
+        level=level,
+        forces=False,
+        keys=LabelKeys(arguments.energy_key, arguments.forces_key, arguments.stress_key),
+        advice=Advice(
+            "--{}-key",
+            f"of model {manifest.name!r}; --level compares with another level all the same",
+        ),
+    )
     if rejected:
         logging.warning("%d frames rejected; the first: %s", len(rejected), rejected[0])
     held_out = test_frames(arguments.split, frames) if arguments.split else frames

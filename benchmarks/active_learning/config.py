@@ -33,6 +33,8 @@ class BenchmarkConfig(Section):
     pool_size, test_size : int
     n_estimators, n_features : int
         Members of the source committee; random features of the kernel.
+    learner_trees : int
+        Trees of the forest that learns from what was chosen.
     random_draws : int
         Random seed sets per repetition whose mean is the reference.
     tuning_tasks : list of str
@@ -53,6 +55,7 @@ class BenchmarkConfig(Section):
     test_size: int = Field(800, ge=10)
     n_estimators: int = Field(100, ge=10)
     n_features: int = Field(256, ge=16, multiple_of=2)
+    learner_trees: int = Field(15, ge=2)
     random_draws: int = Field(3, ge=1)
     tuning_tasks: list[str] = Field([])
     tuned_methods: list[str] = Field([])

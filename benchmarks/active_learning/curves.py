@@ -97,7 +97,7 @@ class Repetition:
         """Test errors of all learners, and the forest's spread over the pool."""
         split = self.split
         X, y = split.X_pool[rows], split.y_pool[rows]
-        model = Forest(self.learner_seed).fit(X, y)
+        model = Forest(self.learner_seed, self.config.learner_trees).fit(X, y)
         errors = {"forest": rmse(model.predict(split.X_test), split.y_test) / self.unit}
         if "kernel_ridge" in self.config.learners:
             ridge = KernelRidge(self.mean, self.scale).fit(X, y)

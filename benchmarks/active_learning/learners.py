@@ -11,9 +11,6 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tpainn_calc.base.arrays import Array
 
-#: Trees of the forest learner.
-TREES = 15
-
 
 class KernelRidge:
     """Gaussian kernel ridge regression whose width and ridge are chosen by leave-one-out error.
@@ -68,10 +65,12 @@ class Forest:
     Parameters
     ----------
     seed : int
+    n_trees : int
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, n_trees: int) -> None:
         self.seed = seed
+        self.n_trees = n_trees
         self.trees: list[Any] = []
 
     def fit(self, X: Array, y: Array) -> Forest:
@@ -80,7 +79,7 @@ class Forest:
         rows = np.ascontiguousarray(X, dtype=np.float32)
         target = np.ascontiguousarray(y, dtype=float)
         with config_context(skip_parameter_validation=True):
-            for _ in range(TREES):
+            for _ in range(self.n_trees):
                 bag = rng.randint(0, len(y), len(y))
                 tree = DecisionTreeRegressor(random_state=int(rng.randint(2**31 - 1)))
                 tree.fit(rows[bag], target[bag], check_input=False)

@@ -15,11 +15,12 @@ from benchmarks.active_learning.task import Split
 from seedselect import baselines
 from seedselect.atbagging import ATBagging
 from seedselect.baselines import array_kernel
+from seedselect.design import SourceDesign
 from seedselect.kernel.features import RandomFourierFeatures
 from seedselect.kernel.source_features import SourceAwareFeatures
 from seedselect.sampling.kdpp import sample_kdpp
 from seedselect.scores.divergence import joint_kl, marginal_kl
-from seedselect.scores.quality import shape_quality
+from seedselect.scores.quality import FLOOR, shape_quality
 from tpainn_calc.base.arrays import Array
 
 Index = NDArray[np.intp]
@@ -40,6 +41,7 @@ class Candidates:
         self.split = split
         self.seed = seed
         self.n_features = n_features
+        self.designs: dict[str, SourceDesign] = {}
         self.model = ATBagging(
             n_estimators=n_estimators,
             features=RandomFourierFeatures(n_features),
@@ -137,7 +139,7 @@ class Method:
     Attributes
     ----------
     choose : callable (Candidates, n, rng) -> indices
-    group : {"baseline", "ablation", "variant"}
+    group : {"baseline", "ablation", "design", "variant"}
     label : str
     """
 
@@ -172,14 +174,20 @@ def _public(c: Candidates, n: int, rng: np.random.Generator) -> Index:
     return baselines.inflate_and_truncate(phi, quality, n, rng)
 
 
-def _dpp(kernel: str, score: str | None, temper: float = 1.0, density: float = 0.0) -> Any:
+def _dpp(
+    kernel: str,
+    score: str | None,
+    temper: float = 1.0,
+    density: float = 0.0,
+    floor: float = FLOOR,
+) -> Any:
     """A k-DPP on one of the kernels with one of the scores."""
 
     def choose(c: Candidates, n: int, rng: np.random.Generator) -> Index:
         phi: Array = getattr(c, kernel)
         quality = np.ones(len(phi))
         if score is not None:
-            quality = shape_quality(getattr(c, score), temper=temper)
+            quality = shape_quality(getattr(c, score), temper=temper, floor=floor)
         if density:
             quality = quality * shape_quality(c.density, temper=density)
         return _kdpp(phi, quality, n, rng)
@@ -205,6 +213,22 @@ def _facility(kernel: str, score: str | None) -> Any:
 
 def _map(c: Candidates, n: int, rng: np.random.Generator) -> Index:
     return baselines.max_det(c.phi * shape_quality(c.score)[:, None], n)
+
+
+def _design(labels: str) -> Any:
+    """Expected-error design, with the source's labels, without, or with permuted ones."""
+
+    def choose(c: Candidates, n: int, rng: np.random.Generator) -> Index:
+        split = c.split
+        y = split.y_source
+        if labels == "permuted":
+            y = y[np.random.default_rng([c.seed, 8]).permutation(len(y))]
+        if labels not in c.designs:
+            design = SourceDesign(0.0 if labels == "none" else 0.3, random_state=c.seed)
+            c.designs[labels] = design.fit(split.X_source, y)
+        return c.designs[labels].select(n, None if split.pool_is_source else split.X_pool).ordered
+
+    return choose
 
 
 #: Name -> method. The reference of all ratios is "random".
@@ -235,6 +259,18 @@ METHODS: dict[str, Method] = {
     "atbagging": Method(_dpp("phi", "score"), "ablation", "ATBagging (score x diversity)"),
     "atbagging_map": Method(_map, "ablation", "ATBagging, greedy MAP"),
     "temper_half": Method(_dpp("phi", "score", 0.5), "variant", "tempered score, q^0.5"),
+    "floor_full": Method(
+        _dpp("phi", "score", 1.0, floor=0.3), "variant", "score with a floor of 0.3"
+    ),
+    "floor_half": Method(
+        _dpp("phi", "score", 0.5, floor=0.3), "variant", "score^0.5 with a floor of 0.3"
+    ),
+    "floor_quarter": Method(
+        _dpp("phi", "score", 0.25, floor=0.3), "variant", "score^0.25 with a floor of 0.3"
+    ),
+    "design": Method(_design("true"), "design", "expected-error design"),
+    "v_optimal": Method(_design("none"), "design", "V-optimal design (no labels)"),
+    "design_permuted": Method(_design("permuted"), "design", "design, labels permuted"),
     "marginal": Method(_dpp("phi", "marginal"), "variant", "marginal score, pool probes"),
     "density": Method(_dpp("phi", None, density=1.0), "variant", "density only"),
     "density_score": Method(

@@ -21,7 +21,7 @@ from tpainn_calc.base.files import write_atomically
 #: Settings that change the rows; the others only add or drop files.
 ROW_SETTINGS = (
     "methods", "seed_sizes", "loop_seeds", "rounds", "learners", "pool_size", "test_size",
-    "n_estimators", "n_features", "random_draws", "base_seed",
+    "n_estimators", "n_features", "learner_trees", "random_draws", "base_seed",
 )  # fmt: skip
 
 HEADER = [field.name for field in fields(Point)]

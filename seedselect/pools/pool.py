@@ -335,6 +335,19 @@ def as_pool(source: Any) -> Pool:
     return ArrayPool(source if isinstance(source, np.ndarray) else np.asarray(source, dtype=float))
 
 
+def pool_like(source: Any, n_features: int) -> Pool:
+    """Return a pool over `source`, which must have rows, and as many columns as the source set."""
+    rows = as_pool(source)
+    if rows.n_features != n_features:
+        raise SeedSelectError(
+            f"the pool has {rows.n_features} columns but the source {n_features}: use the same "
+            "descriptor for both"
+        )
+    if rows.n == 0:
+        raise SeedSelectError("the pool is empty: nothing to select from")
+    return rows
+
+
 def _from_path(path: Path) -> Pool:
     if path.is_dir():
         shards = sorted(path.glob("*.npy"))

@@ -13,7 +13,10 @@ FLOOR = 1e-3
 
 
 def shape_quality(
-    score: Array, clip: tuple[float, float] = (0.0, 0.99), temper: float = 1.0
+    score: Array,
+    clip: tuple[float, float] = (0.0, 0.99),
+    temper: float = 1.0,
+    floor: float = FLOOR,
 ) -> Array:
     """Return qualities in (0, 1] from non-negative scores.
 
@@ -24,17 +27,21 @@ def shape_quality(
         Quantiles at which the tails are cut.
     temper : float
         Exponent; 0 is diversity alone, 1 the clipped score.
+    floor : float
+        Smallest quality.
 
     Returns
     -------
     array (N,)
-        Between `FLOOR` and 1; all 1 when the score is constant zero.
+        Between `floor` and 1; all 1 when the score is constant zero.
     """
     low, high = clip
     if not 0 <= low < high <= 1:
         raise SeedSelectError(f"clip={clip!r}: give two increasing quantiles between 0 and 1")
-    if temper < 0:
+    if not temper >= 0:
         raise SeedSelectError(f"temper={temper!r} must not be negative")
+    if not 0 < floor <= 1:
+        raise SeedSelectError(f"floor={floor!r} must lie between 0 and 1")
     score = np.asarray(score, dtype=float)
     if temper == 0:
         return np.ones(len(score))
@@ -44,7 +51,7 @@ def shape_quality(
         top = float(score.max())
     if top <= 0:
         return np.ones(len(score))
-    return np.maximum((np.clip(score, bottom, top) / top) ** temper, FLOOR)
+    return np.maximum((np.clip(score, bottom, top) / top) ** temper, floor)
 
 
 def divide_by_cost(quality: Array, cost: Array, exponent: float) -> Array:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import ase.io
@@ -10,8 +13,9 @@ import safetensors.torch
 import torch
 from ase import Atoms
 
-from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, save_model
+from tpainn_calc import Hyperparameters, Potential, TPaiNNCalculator, __version__, save_model
 from tpainn_calc.cli import main
+from tpainn_calc.commands import check
 from tpainn_calc.export import export_model
 
 
@@ -40,6 +44,48 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "F = 16, 2 blocks" in printed
     assert main(["info"]) == 0
     assert "shipped potentials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["info"], ["info", "water"], ["examples"]]
+)
+def test_starts_without_torch(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom tpainn_calc.cli import main\n"
+        f"try:\n    code = main({arguments})\nexcept SystemExit as end:\n    code = end.code\n"
+        "heavy = ('torch', 'scipy', 'matplotlib', 'ase.calculators')\n"
+        "print([name for name in heavy if name in sys.modules])\nsys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version_and_debug(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == f"tpainn {__version__}"
+    assert main(["--debug", "info", str(tmp_path / "absent")]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("error: no model file")
+
+
+def test_info_of_a_sealed_file(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", model]) == 0
+    assert "as it was written (sha256)" in capsys.readouterr().out
+    assert main(["info", "water"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 H around O within 1.31 Å" in printed
+    assert "revPBE0-D3" in printed
+
+
+def test_info_of_an_older_file(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(damaged("none", model, tmp_path / "old.safetensors"))]) == 0
+    assert "without checksum; golden values reproduced" in capsys.readouterr().out
 
 
 def test_evaluate_writes_what_the_calculator_gives(
@@ -71,6 +117,49 @@ def test_export_and_check(
     assert "exported" in printed
 
 
+def test_check_asks_other_programs(
+    model: str, structure: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An entry point is found by its group, gets model and structure, and its exit code counts."""
+    found = [EntryPoint("Sum", "operator:concat", check.GROUP)]
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        assert group == "tpainn.checks"
+        return found
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    assert main(["check", model, str(structure)]) == 1  # a text is not exit code 0
+    assert "Sum:" in capsys.readouterr().out
+    assert main(["check", model]) == 0
+    assert "Sum: skipped, give a structure" in capsys.readouterr().out
+    found.clear()
+    assert main(["check", model]) == 0
+    assert "LAMMPS: skipped, no plugin is installed" in capsys.readouterr().out
+
+
+def test_export_never_shadows_a_shipped_potential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("water", "water.safetensors"):
+        assert main(["export", "water", name]) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.endswith("must end in .pt: tpainn export water water.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_are_listed_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["examples"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert {"lammps/in.npt", "lammps/water.data", "water/scratch.yaml"} <= set(listed)
+    assert main(["examples", str(tmp_path / "here")]) == 0
+    copied = [str(p.relative_to(tmp_path / "here")) for p in (tmp_path / "here").rglob("*.*")]
+    assert set(copied) == set(listed)
+    capsys.readouterr()
+    assert main(["examples", str(tmp_path / "here")]) == 2
+    assert "exists already: choose another folder" in capsys.readouterr().err
+
+
 def test_observe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     frames = []
@@ -85,8 +174,116 @@ def test_observe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "density 0.957" in printed  # 32 waters in 1000 Å3
     assert "diffusion of O" in printed
-    for name in ("density.png", "g_OO.png", "g_OO.csv", "msd.png"):
-        assert (output / name).is_file()
+    for name in ("density", "g_OO", "msd"):
+        assert (output / f"{name}.png").is_file()
+        assert "<svg" in (output / f"{name}.svg").read_text()
+    header, *rows = (output / "g_OO.csv").read_text().splitlines()
+    assert header == "r,g,error"
+    assert len(rows) == 150
+
+
+def flight(path: Path, n_frames: int = 100) -> Path:
+    """Atoms that fly straight on, as at the beginning of every trajectory."""
+    rng = np.random.default_rng(0)
+    start, velocity = rng.uniform(0, 10, (96, 3)), rng.normal(0, 0.02, (96, 3))
+    frames = [
+        Atoms("OHH" * 32, positions=start + k * velocity, cell=[10.0] * 3, pbc=True)
+        for k in range(n_frames)
+    ]
+    ase.io.write(path, frames)
+    return path
+
+
+def test_observe_gives_no_diffusion_of_free_flight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = flight(tmp_path / "flight.extxyz")
+    command = ["observe", str(path), "--interval", "10", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "diffusion of O: no number, the mean squared displacement of O grows as t^2.0" in printed
+    assert "density 0.957" in printed
+    assert not (tmp_path / "out" / "msd.png").exists()
+    assert main([*command, "--fit-range", "0.05", "0.12"]) == 0
+    printed = capsys.readouterr().out
+    assert "fitted from 0.05 to 0.12 ps, where the MSD grows as t^2.0" in printed
+    assert main([*command, "--fit-range", "5", "9"]) == 2
+    assert "fit_range (5, 9) ps must hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "lattice",
+    ["0 0 0 0 0 0 0 0 0", "5 0 0 10 0 0 0 0 5", "nan 0 0 0 5 0 0 0 5", "1e200 0 0 0 5 0 0 0 5"],
+)
+@pytest.mark.parametrize("command", ["observe", "evaluate"])
+def test_odd_lattices_are_one_line(
+    model: str, command: str, lattice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = f'1\nLattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="T T T"\nO 0 0 0\n'
+    path = tmp_path / "odd.extxyz"
+    path.write_text(frame * 60)
+    more = [model] if command == "evaluate" else []
+    assert main([command, *more, str(path)]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("error: ")
+    assert "--debug" not in error  # what no one expected
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("energy=nan", "frame 1: its label energy is not finite"),
+        ("energy=T", "frame 1: its label energy=True is not a number"),
+        ("energy=abc", "frame 1: its label energy='abc' is not a number"),
+        ('stress="1 2 3"', "frame 1"),
+    ],
+)
+def test_evaluate_refuses_labels_that_are_none(
+    model: str, label: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = 'Lattice="6 0 0 0 6 0 0 0 6" Properties=species:S:1:pos:R:3 pbc="T T T"'
+    text = "".join(f"2\n{frame} {x}\nO 0 0 0\nH 0 0 1\n" for x in ("energy=1.0", label))
+    path = tmp_path / "labelled.extxyz"
+    path.write_text(text)
+    assert main(["evaluate", model, str(path)]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert message in error
+    assert str(path) in error
+
+
+def test_evaluate_refuses_what_no_structure_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    potential = Potential(Hyperparameters(("O", "H"), n_features=16, n_blocks=2, cutoff=4.0))
+    potential.scale.fill_(1e20)
+    save_model(tmp_path / "steep.safetensors", potential)
+    path = tmp_path / "oh.xyz"
+    ase.io.write(path, Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.5]]), format="extxyz")
+    assert main(["evaluate", str(tmp_path / "steep.safetensors"), str(path)]) == 2
+    assert "frame 0: energy " in (error := capsys.readouterr().err)
+    assert "no structure has these" in error
+
+
+def test_evaluate_warns_outside_the_training_range(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "oh.xyz"
+    ase.io.write(path, Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]]), format="extxyz")
+    assert main(["evaluate", "water", str(path)]) == 0
+    assert any("atom 0 (O) has 1 H" in r.getMessage() for r in caplog.records)
+    assert main(["evaluate", "water", str(path), "--range", "stop"]) == 2
+    assert f"{path}, frame 0: atom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["empty.xyz", "empty.extxyz", "empty.traj", "empty.data"])
+def test_evaluate_refuses_an_empty_file(
+    model: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text("")
+    assert main(["evaluate", model, str(path)]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert str(path) in error
 
 
 def test_evaluate_names_the_bad_frame(
@@ -189,6 +386,12 @@ def test_bad_model_files_exit_with_code_2(
         (["evaluate", "MODEL", "README"], "not a structure that ASE can read"),
         (["observe", "absent.dump"], "does not exist"),
         (["export", "absent.safetensors", "x.pt"], "no model file"),
+        (["info", "wa\0ter"], "no model file"),
+        (["evaluate", "MODEL", "a\0.xyz"], "no structure file"),
+        (["check", "MODEL", "a\0.xyz"], "no structure file"),
+        (["observe", "a\0.dump"], "does not exist"),
+        (["observe", "README", "--skip", "nan"], "--skip is the fraction"),
+        (["export", "MODEL", "a\0.pt"], "a path cannot hold a NUL character"),
     ],
 )
 def test_mistakes_exit_with_code_2(

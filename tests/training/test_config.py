@@ -56,3 +56,29 @@ def test_data_folder_comes_from_the_environment(
     monkeypatch.setenv("TPAINN_DATA", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match="set TPAINN_DATA"):
         expand_path("${TPAINN_DATA}/x.xyz", Path("/base"))
+
+
+def test_every_hyperparameter_can_be_configured(tmp_path: Path) -> None:
+    from dataclasses import fields
+
+    from tpainn_calc.hyperparameters import Hyperparameters
+    from training.fit.config import SHAPE, ModelSection, TunedModelSection
+    from training.loop.config import PretrainStage
+
+    names = {field.name for field in fields(Hyperparameters)}
+    assert set(SHAPE) == names
+    for section in (ModelSection, TunedModelSection):
+        assert names <= set(section.model_fields)
+    assert PretrainStage.model_fields["model"].annotation is ModelSection
+    made = Hyperparameters(("H",), **ModelSection().model_dump(include=names - {"elements"}))
+    assert made == Hyperparameters(("H",))
+
+
+def test_norm_epsilon_reaches_the_network(config_file: Path) -> None:
+    from tpainn_calc.modelfile import read_manifest
+    from training.fit import fit
+
+    text = config_file.read_text().replace("n_basis: 6", "n_basis: 6, norm_epsilon: 0.25")
+    config_file.write_text(text.replace("max_steps: 60", "max_steps: 2"))
+    path = fit(load_config(config_file, TrainingConfig), config_file.parent, progress=False)
+    assert read_manifest(path).hyperparameters["norm_epsilon"] == 0.25

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from examples.water.own.compare import LEVEL, arms_of
-from examples.water.own.convergence.config import ConvergenceConfig
 from examples.water.own.pack import DATA, FRAMES
-from examples.water.own.sample import SamplingConfig
 from tpainn_calc.base.frames import results_of
 from tpainn_calc.base.schema import Section, load_config
 from tpainn_calc.modelfile import load_model
@@ -27,14 +25,12 @@ EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 SCHEMAS: dict[str, type[Section]] = {
     "autotune": AutotuneConfig,
     "classical": ClassicalConfig,
-    "convergence": ConvergenceConfig,
     "curve": CurveConfig,
     "demo": LoopConfig,
     "distill": DistillConfig,
     "longer": CurveConfig,
     "pool": ClassicalConfig,
     "pretrain": TrainingConfig,
-    "sampling": SamplingConfig,
     "scratch": TrainingConfig,
     "tune": AutotuneConfig,
 }
@@ -50,9 +46,8 @@ def test_configurations_fit_their_schema(path):
     load_config(path, SCHEMAS[path.stem.removeprefix("full-")])
 
 
-@pytest.mark.parametrize("name", ["engine"])
-def test_the_engines_of_our_own_sets_are_cp2k(name):
-    assert load_engine(str(ROOT / f"examples/water/own/{name}.yaml")).kind == "cp2k"
+def test_the_engine_of_our_own_set_is_cp2k():
+    assert load_engine(str(ROOT / "examples/water/own/engine.yaml")).kind == "cp2k"
 
 
 @pytest.fixture(scope="module")

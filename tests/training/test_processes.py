@@ -95,8 +95,13 @@ def assert_same_run(tolerance: float) -> None:
         )
     tables = [np.genfromtxt(f"{k}/metrics.csv", delimiter=",", names=True) for k in ("one", "two")]
     for column in tables[0].dtype.names:
+        # an error is the difference of two larger numbers: their rounding is its own
         np.testing.assert_allclose(
-            tables[1][column], tables[0][column], rtol=max(tolerance, 1e-6), err_msg=column
+            tables[1][column],
+            tables[0][column],
+            rtol=max(tolerance, 1e-6),
+            atol=0.05 * tolerance,
+            err_msg=column,
         )
     assert Path("one/split.json").read_text() == Path("two/split.json").read_text()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,3 +79,32 @@ def test_qm9_energies_are_total_energies_in_ev() -> None:
     assert methane.get_chemical_formula() == "CH4"
     assert methane.info == {"molecule": 1, "level": LEVEL}
     assert methane.get_potential_energy() == pytest.approx(-40.47893 * 27.211386, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("u0", lambda x: x[:-1]),
+        ("offset", lambda x: x[:-1]),
+        ("offset", lambda x: x[::-1]),
+        ("pos", lambda x: x[:, :2]),
+        ("pos", lambda x: x[:-1]),
+        ("Z", lambda x: x[:-1]),
+        ("Z", lambda x: x + 200),
+        ("Z", lambda x: x.astype(str)),
+        ("id", lambda x: x[:0]),
+    ],
+)
+def test_archives_of_unequal_columns_are_refused(tmp_path: Path, name: str, change: Any) -> None:
+    columns = {
+        "id": np.array([1, 2]),
+        "offset": np.array([0, 2, 5]),
+        "Z": np.array([1, 1, 8, 1, 1]),
+        "pos": np.arange(15.0).reshape(5, 3),
+        "u0": np.array([-1.0, -76.0]),
+    }
+    np.savez(tmp_path / "good.npz", **columns)
+    assert len(QM9Frames(tmp_path / "good.npz")) == 2
+    np.savez(tmp_path / "bad.npz", **{**columns, name: change(columns[name])})
+    with pytest.raises(DataError, match="is not an archive of QM9: "):
+        QM9Frames(tmp_path / "bad.npz")

@@ -60,11 +60,13 @@ def run_command(body: Callable[[], int | None], debug: bool = False) -> int:
 
 def _line_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted"  # whoever knows how to go on has said so
     if isinstance(error, TPaiNNError):
         return str(error)
     if isinstance(error, OSError):  # no such file, no permission, a folder, disk full, ...
         return describe_os_error(error)
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a path cannot hold a NUL character"
     if isinstance(error, MemoryError):
         return f"out of memory ({one_line(error)})"
     # a defect, or a library that meets input it did not expect

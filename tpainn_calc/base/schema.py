@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from tpainn_calc.base.errors import ConfigError, did_you_mean, one_line
 
@@ -18,6 +19,16 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 #: What NumPy and torch both take as a seed.
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("path", "a path cannot contain NUL")
+    return text
+
+
+#: A path as it stands in a file.
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 
 
 class Section(BaseModel):

@@ -27,6 +27,9 @@ __all__ = ["Diffusion", "diffusion", "yeh_hummer_correction"]
 YEH_HUMMER_XI = 2.837297
 """Madelung-like constant of a cubic lattice in the Yeh–Hummer correction."""
 
+# how far from 1 the power of time may be that the MSD grows with
+_EXPONENT_TOLERANCE = 0.2
+_STILL = 1e-6  # Å², what rounding makes of atoms that stand still
 _MAX_FRAMES_PER_BLOCK = 1000  # the MSD costs the square of this; neighbouring frames add little
 
 
@@ -45,6 +48,9 @@ class Diffusion:
         Lag times in ps, mean squared displacement in Å² and its standard error.
     fit_range : (float, float)
         First and last lag time of the linear fit in ps.
+    exponent : float
+        Power of the time with which the MSD grows there: 1 in diffusion, 2 in free flight; NaN
+        where nothing moves.
     correction : float
         What Yeh and Hummer's formula added, in Å²/ps; 0 if it was not asked for.
     n_blocks : int
@@ -58,6 +64,7 @@ class Diffusion:
     msd: Array
     msd_error: Array
     fit_range: tuple[float, float]
+    exponent: float
     correction: float
     n_blocks: int
 
@@ -93,7 +100,10 @@ def diffusion(
     element : str
         Element whose atoms are followed; oxygen stands for the water molecule.
     fit_range : (float, float), optional
-        First and last lag time of the linear fit in ps; by default 20 % and 50 % of a block.
+        First and last lag time of the linear fit in ps; by default 20 % and 50 % of a block, which
+        is refused where diffusion has not set in there: where the MSD does not grow in proportion
+        to time, but as its square in free flight, or hardly at all in a cage. A range that is
+        given is taken as it is; `Diffusion.exponent` says how the MSD grows there.
     temperature, viscosity : float, optional
         In K and mPa·s. Where both are given, the correction for a finite cubic cell is added, see
         `yeh_hummer_correction`.
@@ -115,7 +125,8 @@ def diffusion(
         Options out of range, or only one of `temperature` and `viscosity`.
     DataError
         Unknown or uneven times, too few frames, frames too far apart to be unwrapped, an element
-        that is not there, or a cell that is not cubic where the correction was asked for.
+        that is not there, a trajectory that is too short for diffusion to set in, or a cell that
+        is not cubic where the correction was asked for.
     """
     if (temperature is None) != (viscosity is None):
         raise ConfigError("the finite-size correction needs both temperature and viscosity")
@@ -144,6 +155,14 @@ def diffusion(
     # Equilibration is at the beginning: frames that do not fill a block are dropped there.
     blocks = unwrapped[len(frames) - length * n_blocks :].reshape(n_blocks, length, -1, 3)
     msds = np.array([_msd(block[::thin][: len(lags)]) for block in blocks])
+    exponent, exponent_error = _growth(lags[inside], msds[:, inside])
+    if fit_range is None and abs(exponent - 1) > _EXPONENT_TOLERANCE + 2 * exponent_error:
+        raise DataError(
+            f"the mean squared displacement of {element} grows as t^{exponent:.1f} from "
+            f"{lags[inside][0]:.3g} to {lags[inside][-1]:.3g} ps, not in proportion to t: the "
+            f"{n_blocks} blocks of {lags[-1]:.3g} ps are too short for diffusion to set in; run "
+            "longer (tens of ps for water), or choose the range of the fit"
+        )
     slopes = np.polyfit(lags[inside], msds[:, inside].T, deg=1)[0]
     value, error = mean_and_error(slopes / 6.0)
     msd, msd_error = mean_and_error(msds)
@@ -155,6 +174,7 @@ def diffusion(
         msd,
         msd_error,
         (float(lags[inside][0]), float(lags[inside][-1])),
+        exponent,
         correction,
         n_blocks,
     )
@@ -196,6 +216,16 @@ def yeh_hummer_correction(temperature: float, viscosity: float, box_length: floa
     kt = ase.units._k * temperature  # J
     metres2_per_second = YEH_HUMMER_XI * kt / (6 * np.pi * viscosity * 1e-3 * box_length * 1e-10)
     return float(metres2_per_second * 1e8)
+
+
+def _growth(lags: Array, msds: Array) -> tuple[float, float]:
+    """Power of time with which the MSD of the blocks grows, and its standard error."""
+    moving = lags > 0
+    if moving.sum() < 2 or msds[:, moving].min() < _STILL:
+        return np.nan, np.nan
+    powers = np.polyfit(np.log(lags[moving]), np.log(msds[:, moving].T), deg=1)[0]
+    value, error = mean_and_error(powers)
+    return float(value), float(error)
 
 
 def _frame_interval(universe: MDAnalysis.Universe, frames: range) -> float:

@@ -21,7 +21,8 @@ from ase.geometry import cellpar_to_cell
 from numpy.typing import ArrayLike, NDArray
 
 from tpainn_calc.base.arrays import Array
-from tpainn_calc.base.errors import ConfigError, DataError, did_you_mean
+from tpainn_calc.base.errors import ConfigError, DataError, StructureError, did_you_mean
+from tpainn_calc.neighbors import check_cell
 
 if TYPE_CHECKING:
     import ase
@@ -199,6 +200,10 @@ def _from_atoms(
             )
         positions[k] = atoms.positions
         if atoms.pbc.all() and atoms.cell.rank == 3:
+            try:
+                check_cell(atoms.cell.array, atoms.pbc)
+            except StructureError as error:
+                raise DataError(f"{where}: frame {k * step}: {error}") from None
             dimensions[k] = atoms.cell.cellpar()
             scaled = atoms.cell.scaled_positions(atoms.positions)
             positions[k] = scaled @ cellpar_to_cell(dimensions[k])
@@ -354,6 +359,9 @@ def _universe(
         raise DataError(
             f"{where}: atom {atom} of stored frame {frame} has a position that is not finite"
         )
+    if not np.isfinite(dimensions).all():
+        frame = int(np.argwhere(~np.isfinite(dimensions))[0][0])
+        raise DataError(f"{where}: the cell of stored frame {frame} is not finite")
     if masses is None:
         masses = [ase.data.atomic_masses[ase.data.atomic_numbers[s]] for s in symbols]
     universe = MDAnalysis.Universe.empty(len(symbols), atom_resindex=np.zeros(len(symbols), int))

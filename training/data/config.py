@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import Fraction, Positive, Section
+from tpainn_calc.base.schema import Fraction, PathText, Positive, Section, Seed
 
 
 class DataSection(Section):
@@ -15,9 +15,18 @@ class DataSection(Section):
     Attributes
     ----------
     files : list of str
-        Extended-XYZ files (also .gz). ``${TPAINN_DATA}`` stands for the folder of reference data.
+        Extended XYZ (also .gz), folders that ``tpainn-train classical`` wrote, or QM9 as .npz;
+        patterns such as ``runs/*/labels.extxyz``. ``${TPAINN_DATA}`` stands for the folder of
+        reference data.
     level : str
         Level of theory of the labels. Frames that carry a ``level`` of their own must agree.
+    energy_key : str
+        Info key of the energy, eV.
+    forces_key : str
+        Column of the forces, eV/Å.
+    stress_key : str
+        Info key of the stress, eV/Å³, Voigt order xx yy zz yz xz xy or nine numbers, tension
+        positive.
     max_force : float, optional
         Frames with a larger force (eV/Å) on any atom are rejected, counted and listed.
     min_distance : float, optional
@@ -36,17 +45,21 @@ class DataSection(Section):
         Train on this many frames of the training set only, drawn at random. The draws of one
         `subset_seed` are nested: a smaller one is part of every larger one.
     subset_seed : int
+        Fixes which frames `n_train` draws.
     """
 
-    files: list[str] = Field(min_length=1)
+    files: list[PathText] = Field(min_length=1)
     level: str = ""
+    energy_key: str = "energy"
+    forces_key: str = "forces"
+    stress_key: str = "stress"
     max_force: Positive | None = None
-    min_distance: Positive | None = None
+    min_distance: Annotated[float, Field(gt=0, le=10)] | None = None
     group_by: str | None = None
     whole_groups: bool = False
     block: int = Field(1, ge=1)
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
-    split_seed: int = 0
+    split_seed: Seed = 0
     n_train: int | None = Field(None, ge=1)
-    subset_seed: int = 0
+    subset_seed: Seed = 0

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.frames import open_frames, results_of
+from tpainn_calc.base.frames import open_frames
+from training.data.keys import LabelKeys, RelabelledFrames
 from training.data.qm9 import QM9Frames
+
+
+class Advice(NamedTuple):
+    """What errors tell the user to do.
+
+    Attributes
+    ----------
+    key : str
+        How to name the key of a label, which stands for ``{}``.
+    level : str
+        What to do about frames of another level of theory.
+    """
+
+    key: str
+    level: str
+
+
+IN_CONFIGURATION = Advice(
+    "'data: {}_key'", "of the set; train on one level at a time, and name it in 'data: level'"
+)
+USUAL_KEYS = LabelKeys()
 
 
 class Frames(Sequence[Atoms]):
@@ -77,12 +99,23 @@ class Frames(Sequence[Atoms]):
         ]
 
 
+#: Beyond these a file is damaged, or not in eV and Å: cell and positions (Å), the height of a
+#: periodic cell (Å), energy per atom (eV; all electrons of uranium have 8e5), force (eV/Å).
+LARGEST_LENGTH = 1e5
+SMALLEST_HEIGHT = 0.5
+LARGEST_ENERGY = 1e7
+LARGEST_FORCE = 1e6
+
+
 def read_frames(
     path: Path,
     level: str = "",
     max_force: float | None = None,
     min_distance: float | None = None,
     forces: bool = True,
+    keys: LabelKeys = USUAL_KEYS,
+    name: str | None = None,
+    advice: Advice = IN_CONFIGURATION,
 ) -> tuple[Frames, list[str]]:
     """Read labelled frames.
 
@@ -99,6 +132,12 @@ def read_frames(
         Reject frames with two atoms closer than this, Å.
     forces : bool
         Whether every frame must have forces.
+    keys : LabelKeys
+        Names of the labels in the file.
+    name : str, optional
+        ``info["source"]`` of the frames; the name of the file by default.
+    advice : Advice
+        What errors tell the user to do.
 
     Returns
     -------
@@ -109,24 +148,26 @@ def read_frames(
     Raises
     ------
     DataError
-        Missing, empty or unreadable file; a frame without the labels; two levels of theory in
-        one set; no frame left.
+        Missing, empty or unreadable file; a frame without the labels, or with labels that are no
+        numbers; two levels of theory in one set; no frame left.
     """
     needed = ("energy", "forces") if forces else ("energy",)
     kept, rejected = [], []
+    source = name if name is not None else path.name
     frames = QM9Frames(path) if path.suffix == ".npz" else open_frames(path)
     for index, atoms in enumerate(frames):
-        where = f"{path.name}, frame {index}"
+        where = f"{source}, frame {index}"
+        found = keys.results(atoms, where)
         for label in needed:
-            if label not in results_of(atoms):
-                raise DataError(f"{where}: no {label}; label every frame before training")
+            if label not in found:
+                missing = keys.missing(label, atoms, advice.key.format(label))
+                raise DataError(f"{where}: {missing}")
         own_level = str(atoms.info.get("level", level))
         if own_level != level:
             raise DataError(
-                f"{where}: level of theory {own_level!r} differs from {level!r} of the set; train "
-                "on one level at a time, and name it in 'data: level'"
+                f"{where}: level of theory {own_level!r} differs from {level!r} {advice.level}"
             )
-        problem = _problem(atoms, max_force, min_distance)
+        problem = _problem(atoms, found, max_force, min_distance)
         if problem:
             rejected.append(f"{where}: {problem}")
         else:
@@ -134,19 +175,45 @@ def read_frames(
     if not kept:
         raise DataError(f"{path}: every frame was rejected; the first: {rejected[0]}")
     indices = np.array(kept, dtype=np.int64)
-    return Frames([(path.name, frames)], np.zeros_like(indices), indices), rejected
+    labelled = frames if keys.usual else RelabelledFrames(frames, keys, source)
+    return Frames([(source, labelled)], np.zeros_like(indices), indices), rejected
 
 
-def _problem(atoms: Atoms, max_force: float | None, min_distance: float | None) -> str | None:
-    found = results_of(atoms)
+def _problem(
+    atoms: Atoms, found: dict[str, Any], max_force: float | None, min_distance: float | None
+) -> str | None:
     if not all(np.isfinite(x).all() for x in (atoms.positions, *found.values())):
         return "positions, energy, forces or stress are not finite"
-    if max_force is not None and "forces" in found:
+    problem = _problem_of_cell(atoms)
+    if problem:
+        return problem
+    if abs(found["energy"]) > LARGEST_ENERGY * len(atoms):
+        return f"an energy of {found['energy']:.3g} eV"
+    if "forces" in found:
         largest = float(np.linalg.norm(found["forces"], axis=1).max())
-        if largest > max_force:
+        if largest > LARGEST_FORCE:
+            return f"a force of {largest:.3g} eV/Å"
+        if max_force is not None and largest > max_force:
             return f"force {largest:.1f} eV/Å exceeds max_force {max_force}"
     if min_distance is not None:
         short = neighbor_list("d", atoms, min_distance)
         if len(short):
             return f"atoms {short.min():.3f} Å apart (min_distance {min_distance})"
     return None
+
+
+def _problem_of_cell(atoms: Atoms) -> str | None:
+    cell = np.asarray(atoms.cell)
+    longest = float(np.abs([*cell, *atoms.positions]).max())
+    if not longest <= LARGEST_LENGTH:
+        return f"a cell or positions of {longest:.3g} Å"
+    if not atoms.pbc.any():
+        return None
+    volume = abs(float(np.linalg.det(cell)))
+    if atoms.pbc.all() or volume > 0:
+        areas = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+        heights = volume / np.maximum(areas, 1e-300)
+    else:  # vectors without periodicity may be missing
+        heights = np.linalg.norm(cell, axis=1)
+    height = float(heights[atoms.pbc].min())
+    return f"a periodic cell of {height:.3g} Å" if height < SMALLEST_HEIGHT else None

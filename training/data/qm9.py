@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -11,7 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.errors import DataError, one_line
 
 LEVEL = "B3LYP/6-31G(2df,p)"
 
@@ -37,8 +38,9 @@ class QM9Frames(Sequence[Atoms]):
             with np.load(path, allow_pickle=False) as archive:
                 names = ("id", "offset", "Z", "pos", "u0")
                 self._columns = {name: archive[name] for name in names}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not an archive of QM9: {error}") from None
+            _check_lengths(self._columns)
+        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is not an archive of QM9: {one_line(error)}") from None
 
     @property
     def ids(self) -> np.ndarray:
@@ -67,3 +69,18 @@ class QM9Frames(Sequence[Atoms]):
 
     def __iter__(self) -> Iterator[Atoms]:
         return (self[k] for k in range(len(self)))
+
+
+def _check_lengths(columns: dict[str, np.ndarray]) -> None:
+    n, n_atoms = len(columns["u0"]), len(columns["Z"])
+    shapes = {"id": (n,), "offset": (n + 1,), "Z": (n_atoms,), "pos": (n_atoms, 3), "u0": (n,)}
+    for name, shape in shapes.items():
+        if columns[name].shape != shape:
+            raise ValueError(f"{name} has shape {columns[name].shape}, not {shape}")
+        if columns[name].dtype.kind not in ("iuf" if name in ("pos", "u0") else "iu"):
+            raise ValueError(f"{name} holds {columns[name].dtype}, not numbers")
+    offset = columns["offset"]
+    if offset[0] != 0 or offset[-1] != n_atoms or (np.diff(offset) < 1).any():
+        raise ValueError("offset does not count atoms")
+    if n_atoms and not (columns["Z"].min() >= 1 and columns["Z"].max() <= 118):
+        raise ValueError("Z is not an atomic number")

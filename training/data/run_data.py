@@ -12,10 +12,11 @@ import numpy as np
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.frames import checksum
+from tpainn_calc.base.frames import checksum, results_of
 from training.data.config import DataSection
 from training.data.frames import Frames, read_frames
-from training.data.paths import expand_path
+from training.data.keys import LabelKeys
+from training.data.paths import expand_files
 from training.data.split import Split, split_blocks, split_groups
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ class RunData:
         """Frames of ``"train"``, ``"validation"`` or ``"test"``."""
         return self.frames.select(getattr(self.split, name))
 
+    def describe(self) -> str:
+        """A line for people."""
+        sizes = ", ".join(f"{len(part)} {name}" for name, part in vars(self.split).items())
+        return f"frames: {sizes}; {len(self.rejected)} rejected"
+
     def subset(self, n_train: int, seed: int) -> RunData:
         """The same set with `n_train` training frames; subsets of one seed are nested.
 
@@ -59,7 +65,7 @@ class RunData:
         return replace(self, split=replace(self.split, train=np.sort(chosen)))
 
 
-def read_run_data(d: DataSection, base: Path, forces: bool = True) -> RunData:
+def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool = False) -> RunData:
     """Read, check and split data.
 
     Parameters
@@ -69,16 +75,23 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True) -> RunData:
         Folder that relative paths refer to.
     forces : bool
         Whether every frame must have forces.
+    stress : bool
+        Whether there must be training frames with a stress.
+
+    Raises
+    ------
+    DataError
+        If the frames lack labels, or are too few to be split.
     """
     parts: list[Frames] = []
     rejected: list[str] = []
     files = {}
-    for name in d.files:
-        path = expand_path(name, base)
-        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces)
+    keys = LabelKeys(d.energy_key, d.forces_key, d.stress_key)
+    for name, path in expand_files(d.files, base).items():
+        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces, keys, name)
         parts.append(kept)
         rejected += left_out
-        files[path.name] = checksum(path)
+        files[name] = checksum(path)
     frames = parts[0]
     for part in parts[1:]:
         frames = frames + part
@@ -93,6 +106,11 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True) -> RunData:
     else:
         split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
     data = RunData(frames, split, files, rejected)
+    if stress and not any("stress" in results_of(atoms) for atoms in data.part("train")):
+        raise DataError(
+            "loss.stress is not zero, but no training frame has a stress; set it to zero, or label "
+            "frames with their stress"
+        )
     return data.subset(d.n_train, d.subset_seed) if d.n_train else data
 
 

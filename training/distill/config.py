@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tpainn_calc.base.schema import NonNegative, Positive, Section
+from tpainn_calc.hyperparameters import BasisSize, Blocks, Cutoff, Features
 from training.classical.config import LammpsSection
 from training.data.config import DataSection
 from training.fit.config import LossSection, ModelSection, OptimizerSection, TrainingConfig
@@ -67,10 +68,10 @@ class StudentSection(ModelSection):
     """
 
     name: str = "fast"
-    n_features: int = Field(16, ge=2)
-    n_blocks: int = Field(1, ge=1)
-    cutoff: Positive = 3.5
-    n_basis: int = Field(12, ge=2)
+    n_features: Features = 16
+    n_blocks: Blocks = 1
+    cutoff: Cutoff = 3.5
+    n_basis: BasisSize = 12
 
 
 class DistillConfig(Section):

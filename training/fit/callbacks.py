@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tpainn_calc.base.files import write_atomically
@@ -47,6 +49,56 @@ class RoundOfStep(Callback):
         sampler.set_round(trainer.global_step // self.steps_per_round)
 
 
+class LastValidation(Callback):
+    """Validate after the last step, also where it does not end a round.
+
+    Parameters
+    ----------
+    max_steps : int
+        Steps of the run.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        """End the round: the trainer validates, and writes a checkpoint, when it is to stop."""
+        if trainer.global_step >= self.max_steps:
+            trainer.should_stop = True
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights, which is what is validated and kept.
+
+    Parameters
+    ----------
+    decay : float
+        Of a step, once the average has warmed up; see :func:`decay_at`.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(mean: torch.Tensor, value: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+            return torch.lerp(mean, value, 1.0 - decay_at(int(n), decay))
+
+        super().__init__(use_buffers=False, avg_fn=average)
+
+
+def decay_at(step: int, decay: float) -> float:
+    """Decay of the moving average at a step: min(`decay`, (1 + step) / (10 + step)).
+
+    A plain average with a decay of 0.999 remembers the random weights that a run starts from for
+    thousands of steps. With this warm-up its memory is a tenth of the steps done, until `decay`
+    bounds it.
+
+    Parameters
+    ----------
+    step : int
+        Averages taken so far.
+    decay : float
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
 class MetricsFile(Callback):
     """Append one line per validation to ``metrics.csv``; a resumed run carries on."""
 
@@ -67,6 +119,24 @@ class MetricsFile(Callback):
         lines = [s for s in lines if int(s.split(",")[0]) < trainer.global_step]
         lines.append(",".join(f"{v:.8g}" for v in values))
         write_atomically(self.path, "\n".join([header, *lines, ""]).encode())
+
+
+@contextmanager
+def interrupts_as_such() -> Iterator[None]:
+    """Let Ctrl-C arrive as KeyboardInterrupt, which Lightning turns into exit code 1.
+
+    It also leaves Ctrl-C switched off for the rest of the process; here it is put back.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_type_hints
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section
+from tpainn_calc.base.schema import Fraction, NonNegative, PathText, Positive, Section, Seed
+from tpainn_calc.hyperparameters import Hyperparameters
 from training.data.config import DataSection
 
 if TYPE_CHECKING:
@@ -17,25 +19,66 @@ if TYPE_CHECKING:
     from training.fit.initial import InitialState
 
 
-class ModelSection(Section):
-    """Shape of the network; see :class:`tpainn_calc.potential.Hyperparameters`."""
+#: Structures of a step: more than any machine holds the gradients of is a mistake.
+MAX_BATCH = 10_000
 
-    name: str = "potential"
+
+_HINTS = get_type_hints(Hyperparameters, include_extras=True)
+_DEFAULTS = {f.name: (_HINTS[f.name], f.default) for f in fields(Hyperparameters)}
+_DEFAULTS.pop("elements")
+#: Hyperparameters that fix the shape of a potential.
+SHAPE = ("elements", *_DEFAULTS)
+
+#: Of a potential, and of its file.
+Name = Annotated[str, Field(pattern=r"^[^/\x00]+$", max_length=200)]
+
+if TYPE_CHECKING:  # the fields below are those of Hyperparameters, whose list they share
+
+    class _Shape(Section): ...
+
+    class _AnyShape(Section): ...
+
+else:
+    _Shape = create_model("_Shape", __base__=Section, **_DEFAULTS)
+    _AnyShape = create_model(
+        "_AnyShape", __base__=Section, **{k: (t | None, None) for k, (t, _) in _DEFAULTS.items()}
+    )
+
+
+class ModelSection(_Shape):
+    """Shape of the network: :class:`tpainn_calc.hyperparameters.Hyperparameters`, and its name.
+
+    Attributes
+    ----------
+    name : str
+        Of the potential, and of its file.
+    elements : list of str, optional
+        Chemical symbols; those of the training frames by default.
+    dtype : {"float32", "float64"}
+        Type of the network's numbers; geometry and sums are float64 always.
+    """
+
+    name: Name = "potential"
     elements: list[str] | None = None
-    n_features: int = Field(64, ge=2)
-    n_blocks: int = Field(3, ge=1)
-    cutoff: Positive = 5.0
-    n_basis: int = Field(20, ge=2)
-    basis: Literal["bessel", "gaussian"] = "bessel"
-    envelope: Literal["cosine", "polynomial"] = "polynomial"
     dtype: Literal["float32", "float64"] = "float32"
 
 
 class LossSection(Section):
     """Weights of the terms, each per atom or per component, in units of `scale`.
 
-    ``huber`` is quadratic below `delta` (eV/Å and eV/atom) and linear above, robust against the
-    few frames with large forces; ``mse`` is quadratic throughout.
+    Attributes
+    ----------
+    kind : {"huber", "mse"}
+        ``huber`` is quadratic below `delta` and linear above, robust against the few frames with
+        large forces; ``mse`` is quadratic throughout.
+    delta : float
+        Where ``huber`` becomes linear, eV/Å and eV/atom.
+    energy : float
+        Weight of the energy per atom, eV.
+    forces : float
+        Weight of the force components, eV/Å; 0: frames need no forces.
+    stress : float
+        Weight of the virial per atom, eV; frames without a stress take no part in it.
     """
 
     kind: Literal["huber", "mse"] = "huber"
@@ -52,9 +95,17 @@ class OptimizerSection(Section):
     ----------
     learning_rate : float
         Peak value, reached after `warmup_steps`.
+    weight_decay : float
+        Decay of the weights towards zero, per step and unit of the learning rate (AdamW).
+    warmup_steps : int
+        Steps over which the learning rate rises from zero.
     schedule : {"cosine", "plateau"}
         ``cosine`` decays to `final_fraction` of the peak over `max_steps`; ``plateau`` halves the
         rate after `patience` validations without improvement.
+    final_fraction : float
+        Learning rate at the end of ``cosine``, as a fraction of its peak.
+    patience : int
+        Validations without improvement after which ``plateau`` halves the rate.
     max_steps : int
         Optimiser steps.
     batch_size : int
@@ -64,8 +115,8 @@ class OptimizerSection(Section):
     early_stopping : int, optional
         Validations without improvement after which training stops.
     ema_decay : float
-        Decay per step of the exponential moving average of the weights; the average is what is
-        validated and kept.
+        Decay per step of the exponential moving average of the weights, which is what is
+        validated and kept; 0 for none. It warms up as (1 + step) / (10 + step).
     gradient_clip : float
         Largest norm of the gradient.
     """
@@ -77,7 +128,7 @@ class OptimizerSection(Section):
     final_fraction: Positive = 0.01
     patience: int = Field(5, ge=1)
     max_steps: int = Field(..., ge=1)
-    batch_size: int = Field(1, ge=1)
+    batch_size: int = Field(1, ge=1, le=MAX_BATCH)
     validate_every: int = Field(500, ge=1)
     early_stopping: int | None = Field(None, ge=1)
     ema_decay: Fraction = 0.999
@@ -92,6 +143,7 @@ class TrainerSection(Section):
     devices : int
         Processes on each node.
     nodes : int
+        Machines.
     graph_memory : float
         GiB of graphs that each process keeps; those beyond are made whenever they are drawn.
     """
@@ -107,10 +159,20 @@ class TrainerSection(Section):
 
 
 class RunConfig(Section):
-    """What every training run has."""
+    """What every training run has.
 
-    output: str
-    seed: int = 0
+    Attributes
+    ----------
+    output : str
+        Folder of the run; created.
+    seed : int
+        Of the weights and of the order of the frames.
+    device : {"auto", "cpu", "cuda"}
+        ``auto``: a GPU where there is one.
+    """
+
+    output: PathText
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data: DataSection
     loss: LossSection = LossSection()
@@ -124,10 +186,17 @@ class RunConfig(Section):
 
 
 class FitConfig(RunConfig):
-    """A run of one training loop; what it starts from is up to the subclass."""
+    """A run of one training loop; what it starts from is up to the subclass.
+
+    Attributes
+    ----------
+    logger : {"tensorboard", "wandb"}, optional
+        Where progress is reported beside ``metrics.csv``.
+    """
 
     method: ClassVar[str]
     trainer: TrainerSection = TrainerSection()
+    logger: Literal["tensorboard", "wandb"] | None = None
 
     @property
     def name(self) -> str:
@@ -179,20 +248,21 @@ class PretrainConfig(TrainingConfig):
     method = "pretrain"
 
 
-class TunedModelSection(Section):
+class TunedModelSection(_AnyShape):
     """Name of the tuned potential; its shape is that of the pretrained one.
 
     A shape may be stated all the same: the run is refused where it is another.
+
+    Attributes
+    ----------
+    name : str
+        Of the potential, and of its file.
+    elements : list of str, optional
+        Chemical symbols, in any order.
     """
 
-    name: str = "potential"
+    name: Name = "potential"
     elements: list[str] | None = None
-    n_features: int | None = None
-    n_blocks: int | None = None
-    cutoff: Positive | None = None
-    n_basis: int | None = None
-    basis: Literal["bessel", "gaussian"] | None = None
-    envelope: Literal["cosine", "polynomial"] | None = None
 
 
 class ReplaySection(Section):
@@ -201,6 +271,7 @@ class ReplaySection(Section):
     Attributes
     ----------
     files : list of str
+        As in ``data``.
     level : str
         One that the pretrained model knows reference energies of.
     share : float
@@ -209,7 +280,7 @@ class ReplaySection(Section):
         Of these frames in the loss.
     """
 
-    files: list[str] = Field(min_length=1)
+    files: list[PathText] = Field(min_length=1)
     level: str = Field(min_length=1)
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     weight: Positive = 1.0
@@ -232,7 +303,7 @@ class TuneSection(Section):
     replay : ReplaySection, optional
     """
 
-    start: str | None = None
+    start: PathText | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     freeze: list[str] = Field(default_factory=list)
     readout_only: bool = False

@@ -19,10 +19,8 @@ from tpainn_calc.base.frames import checksum, results_of
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, find_model, load_model, read_manifest
 from tpainn_calc.potential import Hyperparameters, Potential, predict
-from training.fit.config import AutotuneConfig, RunConfig, TrainingConfig, TuneSection
+from training.fit.config import SHAPE, AutotuneConfig, RunConfig, TrainingConfig, TuneSection
 from training.fit.reference_energies import ReferenceFit, fit_reference_energies, reference_table
-
-SHAPE = ("elements", "n_features", "n_blocks", "cutoff", "n_basis", "basis", "envelope")
 
 
 @dataclass
@@ -119,7 +117,7 @@ def fresh_potential(config: TrainingConfig, frames: Sequence[Atoms]) -> InitialS
     missing = set(totals.elements) - set(elements)
     if missing:
         raise ConfigError(f"model.elements lacks {', '.join(sorted(missing))}, which the data hold")
-    shape = m.model_dump(exclude={"name", "elements", "dtype"})
+    shape = m.model_dump(include=set(SHAPE) - {"elements"})
     try:
         hyperparameters = Hyperparameters(elements=elements, **shape)
     except ValueError as error:

@@ -16,7 +16,10 @@ from training.fit.config import FitConfig
 from training.fit.trainer import Trained
 
 #: Settings that say where a run took place rather than what it was.
-NOT_RECORDED: dict[str, Any] = {"output": True, "device": True, "trainer": True, "tune": {"start"}}
+NOT_RECORDED: dict[str, Any] = {
+    **dict.fromkeys(("output", "device", "trainer", "logger"), True),
+    "tune": {"start"},
+}
 
 
 def write_model(

@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
-from tpainn_calc.base.errors import ConfigError
+from training.data.paths import expand_path
+from training.data.plausibility import doubts
 from training.data.run_data import RunData, read_run_data
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
+from training.fit.folder import check_new, run_folder
+from training.fit.loggers import check_logger
 from training.fit.model import write_model
 from training.fit.parity import write_evaluation
-from training.fit.processes import check_processes, quiet_helpers
+from training.fit.processes import check_processes, is_main, quiet_helpers
 from training.fit.trainer import Trained, train
 
 _log = logging.getLogger(__name__)
@@ -43,25 +47,34 @@ def fit(
     Returns
     -------
     Path
-        The model file. Beside it: ``metrics.csv``, ``evaluation.json``, ``parity.png``,
-        ``split.json``, ``rejected.txt``, and the checkpoints.
+        The model file. Beside it: ``config.yaml`` (with all defaults), ``log.txt``,
+        ``metrics.csv``, ``evaluation.json``, ``parity.png``, ``split.json``, ``rejected.txt``,
+        and the checkpoints.
 
     Raises
     ------
     ConfigError
         If the folder, the model or the number of processes does not fit.
+    BusyError
+        If another process trains into the same folder.
     SystemExit
         In every process but the first, when training is done: with several processes
         (``trainer``) each runs the calling program, and one of them is to go on.
     """
     check_processes(config)
+    check_logger(config.logger)
     quiet_helpers(config)
-    output = base / config.output
-    check_output(output, resume)
-    output.mkdir(parents=True, exist_ok=True)
-    data = read_run_data(config.data, base, forces=config.loss.forces > 0)
-    trained = train(config, base, output, data, progress)
-    return _finish(config, output, data, trained)
+    output = expand_path(config.output, base)
+    with run_folder(output, config) if is_main(config) else nullcontext():
+        check_new(output, resume)
+        data = read_run_data(
+            config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
+        )
+        _log.info("%s", data.describe())
+        for line in doubts(data.part("train")):
+            _log.warning("please check: %s", line)
+        trained = train(config, base, output, data, progress)
+        return _finish(config, output, data, trained)
 
 
 def _finish(config: FitConfig, output: Path, data: RunData, trained: Trained) -> Path:
@@ -78,20 +91,3 @@ def _finish(config: FitConfig, output: Path, data: RunData, trained: Trained) ->
     write_model(path, config, data, trained, errors)
     _log.info("%s", report.describe())
     return path
-
-
-def check_output(output: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run which is not to be resumed.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise ConfigError(f"output {output} is a file; choose a folder")
-    if (output / "checkpoints" / "last.ckpt").is_file() and not resume:
-        raise ConfigError(
-            f"output {output} already holds a run; add --resume to continue it, or choose another"
-        )

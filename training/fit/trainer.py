@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
 )
@@ -22,12 +21,22 @@ from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
 from training.data.frames import read_frames
-from training.data.paths import expand_path
+from training.data.paths import expand_files
 from training.data.run_data import RunData, record_split
 from training.data.sampler import StreamSampler
-from training.fit.callbacks import AtomicCheckpointIO, MetricsFile, RoundOfStep, quiet_lightning
+from training.fit.callbacks import (
+    AtomicCheckpointIO,
+    LastValidation,
+    MetricsFile,
+    MovingAverage,
+    RoundOfStep,
+    interrupts_as_such,
+    quiet_lightning,
+)
 from training.fit.config import FitConfig
+from training.fit.folder import LAST_CHECKPOINT
 from training.fit.initial import InitialState
+from training.fit.loggers import make_logger
 from training.fit.module import PotentialModule
 from training.fit.processes import (
     is_main,
@@ -79,8 +88,8 @@ def train(
     data : RunData
     progress : bool
     """
-    last = output / "checkpoints" / "last.ckpt"
-    lightning.seed_everything(config.seed, verbose=False)
+    last = output / LAST_CHECKPOINT
+    torch.manual_seed(config.seed)
     start = config.initial_state(data.part("train"))
     if is_main(config):
         record_split(output, data, start.source.get("sha256"))
@@ -88,7 +97,7 @@ def train(
     memory = Memory(int(config.trainer.graph_memory * 2**30))
     replay = _replay(config, base, start, memory)
     module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
-    with quiet_lightning():
+    with quiet_lightning(), interrupts_as_such():
         trainer = _make_trainer(config, output, progress)
         trainer.fit(
             module,
@@ -125,9 +134,10 @@ def _make_trainer(config: FitConfig, output: Path, progress: bool) -> lightning.
         checkpoint,
         MetricsFile(output / "metrics.csv"),
         RoundOfStep(o.validate_every),
+        LastValidation(o.max_steps),
     ]
     if o.ema_decay > 0:
-        callbacks.append(EMAWeightAveraging(decay=o.ema_decay, use_buffers=False))
+        callbacks.append(MovingAverage(o.ema_decay))
     if o.early_stopping:
         # at the end of a validation: a resumed run ends its epoch without one, and has no loss
         callbacks.append(
@@ -139,7 +149,8 @@ def _make_trainer(config: FitConfig, output: Path, progress: bool) -> lightning.
         max_steps=o.max_steps,
         gradient_clip_val=o.gradient_clip,
         callbacks=callbacks,
-        logger=False,
+        logger=make_logger(config.logger, output, config.name),
+        log_every_n_steps=min(50, o.validate_every),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -165,10 +176,8 @@ def _replay(
     elements = start.potential.elements
     shift = start.reference.energies - np.array([old[e] for e in elements])
     frames, rejected = None, []
-    for name in r.files:
-        kept, left_out = read_frames(
-            expand_path(name, base), r.level, forces=config.loss.forces > 0
-        )
+    for name, path in expand_files(r.files, base).items():
+        kept, left_out = read_frames(path, r.level, forces=config.loss.forces > 0, name=name)
         frames = kept if frames is None else frames + kept
         rejected += left_out
     if rejected:

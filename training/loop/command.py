@@ -8,8 +8,6 @@ from pathlib import Path
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.base.tables import read_table
 from training.loop.config import LoopConfig
-from training.loop.report import describe
-from training.loop.run import run_loop
 from training.loop.waiting import Waiting
 
 #: Exit code where labels or trajectories that are made elsewhere are waited for.
@@ -19,6 +17,10 @@ WAITS = 3
 def loop(config_file: Path, progress: bool = True) -> int:
     """Run the command; return the exit code."""
     config = load_config(config_file, LoopConfig)
+    # torch is loaded when the configuration is known to be right
+    from training.loop.report import describe
+    from training.loop.run import run_loop
+
     # a line per stage is enough: what a stage has to say is in its folder
     logging.getLogger("training").setLevel(logging.WARNING)
     try:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tpainn_calc.base.schema import Positive, Section
+from tpainn_calc.base.schema import PathText, Positive, Section, Seed
 from training.fit.config import (
+    SHAPE,
     AutotuneConfig,
     FitConfig,
     LossSection,
@@ -20,7 +21,6 @@ from training.fit.config import (
     TunedModelSection,
     TuneSection,
 )
-from training.fit.initial import SHAPE
 
 Arm = Literal["scratch", "tpainn"]
 ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
@@ -43,9 +43,9 @@ class CurveSection(Section):
         With how many of the seeds the grid is searched; the others use what was best there.
     """
 
-    pretrained: str
+    pretrained: PathText
     sizes: list[int] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     learning_rates: list[Positive] = Field(min_length=1)
     grid_seeds: int = Field(1, ge=1)
 

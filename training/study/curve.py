@@ -64,7 +64,9 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     output = expand_path(config.output, base)
     model = find_model(expand_path(config.curve.pretrained, base))
     _record(config, output, model)
-    data = read_run_data(config.data, base, forces=config.loss.forces > 0)
+    data = read_run_data(
+        config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
+    )
     largest = max(config.curve.sizes)
     if largest > len(data.split.train):
         raise DataError(

@@ -274,6 +274,28 @@ class TestDiffusion:
         assert result.time[1] == pytest.approx(0.04)
         assert abs(result.value - 0.25) < 4 * result.error
 
+    def test_a_trajectory_too_short_for_diffusion_gives_no_number(self):
+        """Free flight, and a cage: the MSD grows as t^2 and as t^0."""
+        rng = np.random.default_rng(4)
+        x, v = rng.random((64, 3)) @ TRICLINIC, rng.normal(scale=0.02, size=(64, 3))
+        flying = x + np.arange(200)[:, None, None] * v
+        caged = x + rng.normal(scale=0.2, size=(200, 64, 3))
+        for positions, power in ((flying, "2.0"), (caged, r"-?0\.\d")):
+            frames = frames_of(positions, TRICLINIC)
+            universe = load_trajectory(frames, frame_interval_fs=10.0)
+            with pytest.raises(DataError, match=rf"grows as t\^{power} from .* too short"):
+                diffusion(universe)
+            # the user's window is the user's, and the power says what it is worth
+            chosen = diffusion(universe, fit_range=(0.1, 0.2))
+            assert abs(chosen.exponent - 1) > 0.5
+            assert np.isfinite(chosen.value)
+
+    def test_diffusion_is_recognised(self):
+        for seed in range(10):
+            positions = random_walk(0.25, 0.02, n_frames=500, seed=seed)
+            universe = load_trajectory(frames_of(positions, TRICLINIC), frame_interval_fs=20.0)
+            assert diffusion(universe).exponent == pytest.approx(1.0, abs=0.2)
+
     def test_yeh_hummer_by_hand(self):
         # 2.837297 * 1.380649e-23 * 300 / (6 pi * 0.85e-3 * 12.42e-10) m²/s
         by_hand = 2.837297 * 1.380649e-23 * 300 / (6 * np.pi * 0.85e-3 * 12.42e-10) * 1e8
