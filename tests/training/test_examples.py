@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from examples.water.own.compare import LEVEL, arms_of
+from examples.water.own.convergence.config import ConvergenceConfig
 from examples.water.own.pack import DATA, FRAMES
+from examples.water.own.sample import SamplingConfig
 from tpainn_calc.base.frames import results_of
 from tpainn_calc.base.schema import Section, load_config
 from tpainn_calc.modelfile import load_model
@@ -25,12 +27,14 @@ EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 SCHEMAS: dict[str, type[Section]] = {
     "autotune": AutotuneConfig,
     "classical": ClassicalConfig,
+    "convergence": ConvergenceConfig,
     "curve": CurveConfig,
     "demo": LoopConfig,
     "distill": DistillConfig,
     "longer": CurveConfig,
     "pool": ClassicalConfig,
     "pretrain": TrainingConfig,
+    "sampling": SamplingConfig,
     "scratch": TrainingConfig,
     "tune": AutotuneConfig,
 }
