@@ -65,7 +65,7 @@ def record_once(
         found = read_record(path, "put it back, or choose another folder")
         key = first_difference(found, json.loads(json.dumps(record)))
         if key:
-            raise ConfigError(complaint.format(key=key))
+            raise ConfigError(complaint.replace("{key}", key))  # paths may hold braces too
 
 
 def first_difference(found: Any, now: Any, where: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum, results_of
+from tpainn_calc.base.records import record_once
 from training.data.config import DataSection
 from training.data.frames import Frames, read_frames
 from training.data.keys import LabelKeys
@@ -137,14 +137,12 @@ def record_split(output: Path, data: RunData, start: str | None = None) -> None:
     }
     if start is not None:
         record["start_sha256"] = start
-    path = output / "split.json"
-    text = json.dumps(record)
-    if path.is_file() and path.read_text() != text:
-        raise ConfigError(
-            f"{path} records another data split: the data, the model or the configuration changed "
-            "since this run began; choose another output folder"
-        )
-    write_atomically(path, text.encode())
+    record_once(
+        output / "split.json",
+        record,
+        f"{output / 'split.json'} records another data split: the data, the model or the "
+        "configuration changed since this run began; choose another output folder",
+    )
     write_atomically(output / "rejected.txt", "\n".join(data.rejected).encode())
     if data.rejected:
         _log.warning("%d frames rejected, see %s%srejected.txt", len(data.rejected), output, os.sep)

@@ -7,7 +7,6 @@ The test set is looked at once, for the chosen learning rate.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -20,13 +19,14 @@ from typing import Any
 from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError, DataError, DivergedError
-from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import checksum
+from tpainn_calc.base.records import read_record, record_once, write_record
 from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.modelfile import find_model, load_model
 from training.data.paths import expand_path
 from training.data.run_data import RunData, read_run_data
 from training.fit.evaluation import evaluate
+from training.fit.folder import run_folder
 from training.fit.model import write_model
 from training.fit.trainer import train
 from training.study.config import ARMS, Arm, CurveConfig, Point
@@ -60,8 +60,16 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     ------
     ConfigError
         If the folder holds a curve of another configuration, or a chosen run diverged.
+    BusyError
+        If another process works in it.
     """
     output = expand_path(config.output, base)
+    with run_folder(output, config):
+        _fill(config, base, output, progress)
+    return output
+
+
+def _fill(config: CurveConfig, base: Path, output: Path, progress: bool) -> None:
     model = find_model(expand_path(config.curve.pretrained, base))
     _record(config, output, model)
     data = read_run_data(
@@ -84,7 +92,6 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
     write_table(output / "curve.csv", rows)
     write_table(output / "metrics.csv", list(_histories(output, rows)))
     draw(output)
-    return output
 
 
 def _n_runs(config: CurveConfig) -> int:
@@ -143,7 +150,7 @@ def _run(
     folder = output / point.key
     done = folder / "validation.json"
     if done.is_file():
-        return dict(json.loads(done.read_text()))
+        return read_record(done)
     run = config.run(point, model)
     subset = data.subset(point.n_train, point.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,8 +164,8 @@ def _run(
         best = trained.best
         write_model(folder / "model.safetensors", run, subset, trained, {"set": "none"})
         seconds = {"seconds": round(time.monotonic() - began, 1), "steps": trained.steps}
-        write_atomically(folder / "timing.json", json.dumps(seconds).encode())
-    write_atomically(done, json.dumps(best).encode())
+        write_record(folder / "timing.json", seconds)
+    write_record(done, best)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return best
 
@@ -166,11 +173,11 @@ def _run(
 def _test(folder: Path, data: RunData) -> dict[str, float]:
     done = folder / "test.json"
     if done.is_file():
-        return dict(json.loads(done.read_text()))
+        return read_record(done)
     potential, _ = load_model(folder / "model.safetensors")
     report = evaluate(potential, data.part("test"))
     result = {f"test_{name}": value for name, value in report.summary().items()}
-    write_atomically(done, json.dumps(result).encode())
+    write_record(done, result)
     return result
 
 
@@ -184,13 +191,10 @@ def _histories(output: Path, rows: list[dict[str, Any]]) -> Iterator[dict[str, A
 
 def _record(config: CurveConfig, output: Path, model: Path) -> None:
     # sizes, seeds and grid may grow later, and files may move: what is there stays valid
-    settings = config.model_dump(mode="json", exclude={"output", "curve"})
-    record = {"pretrained_sha256": checksum(model), "config": settings}
-    path = output / "curve.json"
-    text = json.dumps(record, indent=1)
-    if path.is_file() and path.read_text() != text:
-        raise ConfigError(
-            f"{output} holds a curve of another configuration or pretrained model; choose another "
-            "output folder"
-        )
-    write_atomically(path, text.encode())
+    settings = config.model_dump(mode="json", exclude={"output": True, "curve": True})
+    record_once(
+        output / "curve.json",
+        {"pretrained_sha256": checksum(model), "config": settings},
+        f"{output} holds a curve of another configuration or pretrained model: {{key}}; choose "
+        "another output folder",
+    )
