@@ -6,14 +6,17 @@ import html
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from tpainn_calc import __version__
+from tpainn_calc.base.figures import image_tag, save_figure
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.modelfile import read_manifest
+from tpainn_calc.manifest import read_manifest
 from tpainn_calc.observables import (
+    DENSITY_EXPERIMENT_300K,
+    DENSITY_REVPBE0_D3_300K,
     GOO_XRAY_295K,
     Density,
     Rdf,
@@ -22,6 +25,9 @@ from tpainn_calc.observables import (
     plot_rdf,
     rdf,
 )
+
+#: Of the functional that the potential was trained on, and of nature.
+DENSITIES = (DENSITY_REVPBE0_D3_300K, DENSITY_EXPERIMENT_300K)
 
 
 @dataclass(frozen=True)
@@ -67,19 +73,34 @@ class Run:
 
 
 def write_report(run: Run) -> list[str]:
-    """Write the PNGs, ``summary.json`` and ``report.html``; returns lines for the terminal."""
+    """Write figures, ``summary.json`` and ``report.html``; returns lines for the terminal.
+
+    The page holds its figures and the input, so that it can be sent as one file.
+    """
     universe = load_trajectory(
         run.folder / "npt.dump", timestep_fs=run.timestep_fs, elements=["O", "H"]
     )
     start = int(run.discard * universe.trajectory.n_frames)
     rho = density(universe, start=start)
     g = rdf(universe, "O", "O", start=start)
-    plot_rdf(g, GOO_XRAY_295K, run.folder / "g_OO.png")
-    _plot_density(run, rho, run.folder / "density.png")
-    _plot_thermo(run, run.folder / "thermo.png")
+    figures = {
+        "density": (_density_figure(run, rho), "Density over time"),
+        "g_OO": (
+            plot_rdf(g, GOO_XRAY_295K),
+            "Oxygen–oxygen radial distribution function beside X-ray diffraction",
+        ),
+        "thermo": (_thermo_figure(run), "Temperature and potential energy over time"),
+    }
+    for name, (figure, _) in figures.items():
+        save_figure(figure, run.folder / name)
     summary = _summary(run, rho, g)
-    write_atomically(run.folder / "summary.json", json.dumps(summary, indent=1).encode())
-    write_atomically(run.folder / "report.html", _page(summary).encode())
+    write_atomically(run.folder / "summary.json", json.dumps(summary, indent=1))
+    page = _page(
+        summary,
+        [image_tag(figure, caption) for figure, caption in figures.values()],
+        (run.folder / "npt.lammps").read_text(encoding="utf-8"),
+    )
+    write_atomically(run.folder / "report.html", page)
     return [f"{name}: {value}" for name, value in summary.items()]
 
 
@@ -90,14 +111,16 @@ def _summary(run: Run, rho: Density, g: Rdf) -> dict[str, str]:
     converged = "" if rho.converged else " (a short run: the error is a lower bound)"
     return {
         "density": f"{rho.value:.3f} ± {rho.error:.3f} g/cm³{converged}",
-        "first peak of g_OO": f"{g.value:.2f} ± {g.error:.2f} at {g.peak_r:.2f} Å "
-        f"(X-ray, 295 K: {max(GOO_XRAY_295K.g):.2f} at {_peak_position():.2f} Å)",
+        **{f"density, {r.label}": f"{r.value:.3f} g/cm³" for r in DENSITIES},
+        "first peak of g_OO": f"{g.value:.2f} ± {g.error:.2f} at {g.peak_r:.2f} Å",
+        f"first peak of g_OO, {GOO_XRAY_295K.label}": f"{max(GOO_XRAY_295K.g):.2f} at "
+        f"{_peak_position():.2f} Å",
         "temperature": f"{temperature.mean():.0f} K",
         "speed": f"{run.speed:,.0f} atoms·steps/s, {1000 * run.wall_s / run.n_steps:.1f} ms/step",
         "length": f"{duration:.1f} ps ({run.n_steps:,} steps of {run.timestep_fs} fs, "
         f"{run.n_atoms} atoms; the first {100 * run.discard:.0f} % discarded)",
         "LAMMPS − ASE, first-step forces": f"at most {run.force_difference:.1e} eV/Å",
-        "potential": f"{manifest.name}, {manifest.level_of_theory}",
+        "potential": f"{manifest.name}, {manifest.level_of_theory}, tpainn {__version__}",
     }
 
 
@@ -105,8 +128,8 @@ def _peak_position() -> float:
     return float(np.asarray(GOO_XRAY_295K.r)[np.argmax(GOO_XRAY_295K.g)])
 
 
-def _plot_density(run: Run, rho: Density, path: Path) -> None:
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
+def _density_figure(run: Run, rho: Density) -> Figure:
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot(run.time_ps, run.thermo["Density"], color="#2a6fbb", lw=1)
     begin = run.discard * run.time_ps[-1]
@@ -119,37 +142,37 @@ def _plot_density(run: Run, rho: Density, path: Path) -> None:
         color="#c8442b",
         alpha=0.25,
     )
-    axes.set(xlabel="time, ps", ylabel="density, g/cm³", xlim=(0, run.time_ps[-1]))
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    for reference, style in zip(DENSITIES, ("--", ":"), strict=True):
+        axes.axhline(reference.value, color="0.3", lw=1, ls=style, label=reference.label)
+    axes.set(xlabel="time / ps", ylabel="density / (g/cm³)", xlim=(0, run.time_ps[-1]))
+    figure.legend(frameon=False, fontsize="small", ncols=2, loc="outside upper center")
+    return figure
 
 
-def _plot_thermo(run: Run, path: Path) -> None:
+def _thermo_figure(run: Run) -> Figure:
     figure = Figure(figsize=(6, 4.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     top.plot(run.time_ps, run.thermo["Temp"], color="#c8442b", lw=1)
     top.axhline(300, color="0.6", lw=1, ls="--")
-    top.set_ylabel("temperature, K")
+    top.set_ylabel("temperature / K")
     energy = np.array(run.thermo["PotEng"])
     bottom.plot(run.time_ps, 1000 * (energy - energy.mean()) / run.n_atoms, color="#2a6fbb", lw=1)
     bottom.set(
-        xlabel="time, ps", ylabel="potential energy − mean,\nmeV/atom", xlim=(0, run.time_ps[-1])
+        xlabel="time / ps",
+        ylabel="potential energy − mean\n/ (meV/atom)",
+        xlim=(0, run.time_ps[-1]),
     )
-    figure.savefig(path, dpi=130)
+    return figure
 
 
-def _page(summary: dict[str, Any]) -> str:
+def _page(summary: dict[str, str], figures: list[str], lammps_input: str) -> str:
     rows = "\n".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
         for name, value in summary.items()
     )
-    figures = "\n".join(
-        f'<figure><img src="{name}.png" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-        for name, caption in (
-            ("density", "Density over time"),
-            ("g_OO", "Oxygen–oxygen radial distribution beside X-ray diffraction"),
-            ("thermo", "Temperature and potential energy over time"),
-        )
+    sources = "\n".join(
+        f"<li>{html.escape(r.label)}: {html.escape(r.citation)}</li>"
+        for r in (*DENSITIES, GOO_XRAY_295K)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>T-PaiNN: NPT water</title>
@@ -158,12 +181,14 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; }} th {{ text-align: left; padding-right: 2rem; }}
 td, th {{ border-bottom: 1px solid #ddd; padding-top: .3rem; padding-bottom: .3rem; }}
 figure {{ margin: 2rem 0; }} img {{ max-width: 100%; }} figcaption {{ color: #555; }}
+pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; }}
 </style></head><body>
 <h1>Liquid water, NPT, 300 K and 1 bar</h1>
-<p>LAMMPS with <code>pair_style tpainn</code>; input <a href="npt.lammps">npt.lammps</a>,
-log <a href="log.lammps">log.lammps</a>, citation of the X-ray points:
-{html.escape(GOO_XRAY_295K.citation)}.</p>
+<p>LAMMPS with <code>pair_style tpainn</code>, made by <code>make quickstart</code>.</p>
 <table>{rows}</table>
-{figures}
+{"".join(figures)}
+<h2>References</h2>
+<ul>{sources}</ul>
+<details><summary>LAMMPS input</summary><pre>{html.escape(lammps_input)}</pre></details>
 </body></html>
 """

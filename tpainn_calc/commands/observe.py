@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tpainn_calc.base.errors import ConfigError, DataError
 
@@ -61,14 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _density(universe: MDAnalysis.Universe, start: int, output: Path) -> None:
+    from tpainn_calc.base.figures import save_figure
     from tpainn_calc.observables import density, plot_density
 
     rho = density(universe, start=start)
     print(f"density {rho.value:.4f} ± {rho.error:.4f} {rho.unit}")
-    _draw(plot_density, output / "density", rho)
+    save_figure(plot_density(rho), output / "density")
 
 
 def _rdf(universe: MDAnalysis.Universe, start: int, pair: list[str], output: Path) -> None:
+    from tpainn_calc.base.figures import save_figure
     from tpainn_calc.base.tables import write_table
     from tpainn_calc.observables import GOO_XRAY_295K, plot_rdf, rdf
 
@@ -76,7 +77,7 @@ def _rdf(universe: MDAnalysis.Universe, start: int, pair: list[str], output: Pat
     g = rdf(universe, a, b, start=start)
     print(f"g_{a}{b}: highest peak {g.value:.3f} ± {g.error:.3f} at {g.peak_r:.2f} Å")
     reference = GOO_XRAY_295K if (a, b) == ("O", "O") else None
-    _draw(plot_rdf, output / f"g_{a}{b}", g, reference)
+    save_figure(plot_rdf(g, reference), output / f"g_{a}{b}")
     rows = zip(g.r.tolist(), g.g.tolist(), g.g_error.tolist(), strict=True)
     write_table(
         output / f"g_{a}{b}.csv", [dict(zip(("r", "g", "error"), row, strict=True)) for row in rows]
@@ -86,6 +87,7 @@ def _rdf(universe: MDAnalysis.Universe, start: int, pair: list[str], output: Pat
 def _diffusion(universe: MDAnalysis.Universe, start: int, arguments: argparse.Namespace) -> None:
     import numpy as np
 
+    from tpainn_calc.base.figures import save_figure
     from tpainn_calc.observables import diffusion, plot_msd
 
     element = arguments.pair[0]
@@ -109,13 +111,4 @@ def _diffusion(universe: MDAnalysis.Universe, start: int, arguments: argparse.Na
         f"diffusion of {element} {d.value:.4f} ± {d.error:.4f} {d.unit} "
         f"(fitted from {low:.3g} to {high:.3g} ps, where the MSD grows as t^{d.exponent:.2f})"
     )
-    _draw(plot_msd, arguments.output / "msd", d)
-
-
-def _draw(plot: Callable[..., Any], path: Path, *results: object) -> None:
-    from tpainn_calc.base.files import replacing
-
-    figure = plot(*results)
-    for suffix in (".png", ".svg"):
-        with replacing(path.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, dpi=150)
+    save_figure(plot_msd(d), arguments.output / "msd")

@@ -10,15 +10,24 @@ from tpainn_calc.observables.density import Density, density
 from tpainn_calc.observables.diffusion import Diffusion, diffusion, yeh_hummer_correction
 from tpainn_calc.observables.figures import plot_density, plot_msd, plot_rdf
 from tpainn_calc.observables.rdf import Rdf, rdf
-from tpainn_calc.observables.reference import GOO_XRAY_295K, ReferenceRdf
+from tpainn_calc.observables.reference import (
+    DENSITY_EXPERIMENT_300K,
+    DENSITY_REVPBE0_D3_300K,
+    GOO_XRAY_295K,
+    ReferenceDensity,
+    ReferenceRdf,
+)
 from tpainn_calc.observables.trajectory import load_trajectory
 
 __all__ = [
+    "DENSITY_EXPERIMENT_300K",
+    "DENSITY_REVPBE0_D3_300K",
     "GOO_XRAY_295K",
     "BlockAverage",
     "Density",
     "Diffusion",
     "Rdf",
+    "ReferenceDensity",
     "ReferenceRdf",
     "block_average",
     "density",

@@ -66,7 +66,7 @@ def plot_msd(result: Diffusion, path: str | Path | None = None) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure, axes = _figure("t / ps", "MSD / Å²")
+    figure, axes = _figure("time / ps", "MSD / Å²")
     axes.plot(result.time, result.msd, color="C0")
     low, high = result.msd - result.msd_error, result.msd + result.msd_error
     axes.fill_between(result.time, low, high, color="C0", alpha=0.3, lw=0)
@@ -89,7 +89,7 @@ def plot_density(result: Density, path: str | Path | None = None) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure, axes = _figure("frame", f"density / {result.unit}")
+    figure, axes = _figure("frame", "density / (g/cm³)")
     axes.plot(result.series, color="C0", lw=0.8)
     axes.axhline(result.value, color="k", lw=1)
     if np.isfinite(result.error):

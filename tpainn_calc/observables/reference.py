@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GOO_XRAY_295K", "ReferenceRdf"]
+__all__ = [
+    "DENSITY_EXPERIMENT_300K",
+    "DENSITY_REVPBE0_D3_300K",
+    "GOO_XRAY_295K",
+    "ReferenceDensity",
+    "ReferenceRdf",
+]
 
 
 @dataclass(frozen=True)
@@ -46,3 +52,38 @@ GOO_XRAY_295K = ReferenceRdf(
 )
 # fmt: on
 """Oxygen–oxygen g(r) of liquid water at ambient conditions; a few points, rounded."""
+
+
+@dataclass(frozen=True)
+class ReferenceDensity:
+    """Published density to compare with.
+
+    Attributes
+    ----------
+    label, citation : str
+        Short name for a legend, and where the number comes from.
+    value : float
+        In g/cm³.
+    """
+
+    label: str
+    citation: str
+    value: float
+
+
+DENSITY_EXPERIMENT_300K = ReferenceDensity(
+    label="experiment, 300 K",
+    citation="IAPWS-95: W. Wagner, A. Pruß, J. Phys. Chem. Ref. Data 31, 387 (2002)",
+    value=0.9966,
+)
+"""Liquid water at 300 K and 1 bar."""
+
+DENSITY_REVPBE0_D3_300K = ReferenceDensity(
+    label="revPBE0-D3, classical nuclei",
+    citation=(
+        "B. Cheng, E. A. Engel, J. Behler, C. Dellago, M. Ceriotti, "
+        "Proc. Natl. Acad. Sci. USA 116, 1110 (2019)"
+    ),
+    value=0.940,
+)
+"""A neural network of that functional at 300 K and 1 bar."""

@@ -41,14 +41,17 @@ def draw_parity(evaluation: Evaluation, path: Path) -> None:
     s = evaluation.summary()
     offset = evaluation.energy_label.mean()
     _parity(
-        left, evaluation.energy_label - offset, evaluation.energy - offset, "energy − mean, eV/atom"
+        left,
+        evaluation.energy_label - offset,
+        evaluation.energy - offset,
+        "energy − mean / (eV/atom)",
     )
     left.set_title(f"MAE {s['energy_meV_per_atom_mae']:.2f} meV/atom")
     for right in others:
         for symbol, colour in zip(sorted(set(evaluation.symbols)), COLOURS, strict=False):
             mask = evaluation.symbols == symbol
             label, value = evaluation.forces_label[mask].ravel(), evaluation.forces[mask].ravel()
-            _parity(right, label, value, "force component, eV/Å", colour, symbol)
+            _parity(right, label, value, "force component / (eV/Å)", colour, symbol)
         right.set_title(f"MAE {s['forces_meV_per_A_mae']:.1f} meV/Å")
         right.legend(markerscale=4)
     figure.suptitle(evaluation.title)
