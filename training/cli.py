@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tpainn_calc.base.command import command_parser, run_command
@@ -120,6 +121,14 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _going_on(text: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(text) from None
+
+
 def _how_to_go_on(output: str) -> str:
     from training.data.paths import expand_path
     from training.fit.folder import LAST_CHECKPOINT
@@ -136,7 +145,8 @@ def _classical(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, ClassicalConfig)
     from training.classical.generate import generate
 
-    print(generate(config, Path.cwd(), progress=not arguments.quiet))
+    with _going_on("interrupted; the same command makes what is left"):
+        print(generate(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 
@@ -147,7 +157,8 @@ def _curve(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, CurveConfig)
     from training.study.curve import run_curve
 
-    print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
+    with _going_on("interrupted; the same command runs what is left"):
+        print(run_curve(config, Path.cwd(), progress=not arguments.quiet))
     return 0
 
 

@@ -240,6 +240,39 @@ def test_energies_alone_need_no_forces_and_no_gradient(
         tune_config(TUNE + "loss: {forces: 0.0, energy: 0.0}\n")
 
 
+def test_an_anchor_holds_the_weights_near_the_pretrained_ones(folder: Path, model: Path) -> None:
+    before = load_model(model)[0].state_dict()
+    moved = {}
+    for anchor in (0.0, 20.0, 1e6):
+        text = TUNE.replace("output: tuned", f"output: anchored{anchor:g}").split("tune:")[0]
+        config = tune_config(text + f"tune: {{anchor: {anchor}}}\n").starting_from(model)
+        after = load_model(fit(config, folder, progress=False))[0].state_dict()
+        weights = [name for name in before if name.startswith("network.")]
+        squares = [float((after[name] - before[name]).square().sum()) for name in weights]
+        moved[anchor] = sum(squares) ** 0.5
+    assert moved[1e6] == 0.0  # pulled all the way back in every step
+    assert 0 < moved[20.0] < 0.8 * moved[0.0]
+
+
+def test_a_step_is_pulled_back_by_rate_times_anchor(folder: Path, model: Path) -> None:
+    """Two steps without a gradient: what was moved by hand comes back by its share in each."""
+    from types import SimpleNamespace
+
+    potential, _ = load_model(model)
+    potential.requires_grad_(True)
+    config = tune_config().starting_from(model)
+    module = PotentialModule(potential, config.loss, config.optimizer, anchor=5.0)
+    first, *others = potential.parameters()
+    origin = first.detach().clone()
+    groups = [{"lr": 0.02, "params": [first]}, {"lr": 0.0, "params": others}]
+    module._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=groups)])
+    with torch.no_grad():
+        first += 1.0
+    for left in (0.9, 0.81):
+        module._pull_back()
+        torch.testing.assert_close(first.detach() - origin, torch.full_like(origin, left))
+
+
 def test_subsets_are_nested(folder: Path) -> None:
     from training.data.run_data import read_run_data
 

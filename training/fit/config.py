@@ -208,6 +208,11 @@ class FitConfig(RunConfig):
         """Frames of the pretraining level that are mixed in."""
         return None
 
+    @property
+    def anchor(self) -> float:
+        """Decay of the weights towards those that the run starts from."""
+        return 0.0
+
     def initial_state(self, frames: Sequence[Atoms]) -> InitialState:
         """The potential before its first step.
 
@@ -296,6 +301,9 @@ class TuneSection(Section):
     layer_decay : float
         Factor on the learning rate per step of depth away from the readout: 1 treats all layers
         alike, less keeps the early ones nearer to what they learned before.
+    anchor : float
+        Decay of the weights towards those of the pretrained model, per step and unit of the
+        learning rate: what few frames do not ask for stays as it was learnt; 0 for none.
     freeze : list of str
         Parts that stay as they are: ``embedding``, ``block0``, ``block1``, ..., ``readout``.
     readout_only : bool
@@ -305,6 +313,7 @@ class TuneSection(Section):
 
     start: PathText | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    anchor: NonNegative = 0.0
     freeze: list[str] = Field(default_factory=list)
     readout_only: bool = False
     replay: ReplaySection | None = None
@@ -326,6 +335,11 @@ class AutotuneConfig(FitConfig):
     def replayed(self) -> ReplaySection | None:
         """Frames of the pretraining level that are mixed in."""
         return self.tune.replay
+
+    @property
+    def anchor(self) -> float:
+        """Decay of the weights towards those that the run starts from."""
+        return self.tune.anchor
 
     def starting_from(self, model: str | os.PathLike[str]) -> Self:
         """The same run from another pretrained model."""

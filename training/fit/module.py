@@ -29,6 +29,10 @@ class PotentialModule(lightning.LightningModule):
     rates : dict of str to float, optional
         Factor on the learning rate of each of the potential's parameters, by name; one where
         there is none.
+    anchor : float
+        Decay of the weights towards those that `potential` has now, per step and unit of the
+        learning rate: L2-SP (Li, Grandvalet and Davoine 2018, arXiv 1802.01483), decoupled from
+        the gradient as in AdamW.
     """
 
     def __init__(
@@ -37,12 +41,16 @@ class PotentialModule(lightning.LightningModule):
         loss: LossSection,
         optimizer: OptimizerSection,
         rates: Mapping[str, float] | None = None,
+        anchor: float = 0.0,
     ) -> None:
         super().__init__()
         self.potential = potential
         self.loss = loss
         self.optimizer = optimizer
         self.rates = dict(rates or {})
+        self.anchor = anchor
+        # not part of a checkpoint: a resumed run starts from the same model
+        self._origin = [p.detach().clone() for p in potential.parameters()] if anchor > 0 else []
 
     def predict_batch(self, batch: Batch, create_graph: bool = False) -> Prediction:
         """Energies and whichever derivatives the loss needs."""
@@ -141,6 +149,16 @@ class PotentialModule(lightning.LightningModule):
                 peak = group["factor"] * o.learning_rate
                 group["lr"] = peak * (self.trainer.global_step + 1) / o.warmup_steps
         super().optimizer_step(*args, **kwargs)
+        if self.anchor > 0:
+            self._pull_back()
+
+    @torch.no_grad()
+    def _pull_back(self) -> None:
+        rate = {p: g["lr"] for g in self.trainer.optimizers[0].param_groups for p in g["params"]}
+        for parameter, origin in zip(self.potential.parameters(), self._origin, strict=True):
+            if parameter in rate:
+                share = min(1.0, rate[parameter] * self.anchor)
+                parameter.lerp_(origin.to(parameter.device), share)
 
     def _cosine(self, step: int) -> float:
         o = self.optimizer

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import (
 from torch.utils.data import ConcatDataset, DataLoader
 
 from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.tables import read_table
 from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
 from training.data.frames import read_frames
@@ -96,7 +97,9 @@ def train(
     _log.info("%s", start.table)
     memory = Memory(int(config.trainer.graph_memory * 2**30))
     replay = _replay(config, base, start, memory)
-    module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
+    module = PotentialModule(
+        start.potential, config.loss, config.optimizer, start.rates, config.anchor
+    )
     with quiet_lightning(), interrupts_as_such():
         trainer = _make_trainer(config, output, progress)
         trainer.fit(
@@ -114,11 +117,8 @@ def train(
 
 def best_metrics(output: Path) -> dict[str, float]:
     """The line of ``metrics.csv`` with the smallest validation loss."""
-    table = np.genfromtxt(output / "metrics.csv", delimiter=",", names=True)
-    table = np.atleast_1d(table)
-    row = table[int(np.nanargmin(table["val_loss"]))]
-    names = [n for n in table.dtype.names or () if n not in ("train_loss", "learning_rate")]
-    return {name: float(row[name]) for name in names}
+    best = min(read_table(output / "metrics.csv"), key=lambda row: row["val_loss"])
+    return {k: float(v) for k, v in best.items() if k not in ("train_loss", "learning_rate")}
 
 
 def _make_trainer(config: FitConfig, output: Path, progress: bool) -> lightning.Trainer:
