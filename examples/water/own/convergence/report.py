@@ -49,19 +49,25 @@ Row = dict[str, Any]
 
 
 def collect(study: ConvergenceConfig, frames: Mapping[str, Atoms], folder: Path) -> list[Row]:
-    """One row for every frame and setting of a group, from the records in a folder."""
-    rows = []
+    """One row for every frame and setting of a group, from the records in a folder.
+
+    A group in which there is nothing yet to be compared is left out.
+    """
+    rows: list[Row] = []
     for group in study.groups:
+        own: list[Row] = []
         for setting in [group.beside, *(s for s in group.settings if s != group.beside)]:
             for frame, atoms in frames.items():
                 paths = [folder / name / f"{frame}.json" for name in (setting, group.beside)]
                 if all(path.is_file() for path in paths):
                     here, there = map(read_record, paths)
-                    rows.append(
+                    own.append(
                         {"group": group.title, "beside": group.beside, "setting": setting}
                         | {"frame": frame}
                         | _difference(here, there, atoms)
                     )
+        if any(row["setting"] != group.beside for row in own):
+            rows += own
     return rows
 
 
@@ -191,6 +197,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             title=f"{title}: beside {good[0]['beside']}",
         )
         right.set(xlabel="CPU time of a label / s", ylabel="force difference, rms / (meV/Å)")
-        right.set(xscale="log", yscale="log")
-        right.grid(alpha=0.3, which="both")
+        right.set(ylim=(0, None))
+        right.margins(x=0.15)
+        right.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
