@@ -11,7 +11,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from tpainn_calc.base.frames import attach_results, results_of
-from training.data.plausibility import FEWEST, doubts
+from training.data.plausibility import FEWEST, doubts, doubts_beside
 
 KCAL = 23.0605
 
@@ -94,6 +94,29 @@ def test_pressure_tells_the_sign_of_the_stress(crystals: list[Atoms]) -> None:
     assert "stress looks like that of the other sign" in line
     assert "over 24 frames" in line
     assert doubts(planted(crystals[: FEWEST - 1], 1, 1, -1)) == []
+
+
+def test_a_model_tells_units_and_sign() -> None:
+    rng = np.random.default_rng(6)
+    said, noise = rng.normal(size=(2, 40, 3))
+    label = 1.2 * said + 0.3 * noise
+    none = np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
+    assert doubts_beside((label, said), none, "m") == []
+    (line,) = doubts_beside((-label, said), none, "m")
+    assert line.startswith("forces of the other sign, it seems (correlation -0.9")
+    (line,) = doubts_beside((KCAL * label, said), none, "m")
+    assert line.startswith("forces in kcal/mol/Å, it seems: 2")
+    assert line.endswith("with m over 120 numbers)")
+    # the pressure of two levels may differ in sign
+    stress, other = rng.normal(size=(2, 12, 3, 3))
+    other = 0.8 * stress + 0.2 * other
+    pressure = 5 * np.eye(3)
+    forces = label, said
+    assert doubts_beside(forces, (other - pressure, stress + pressure), "m") == []
+    (line,) = doubts_beside(forces, (-other, stress), "m")
+    assert line.startswith("stress of the other sign, it seems")
+    (line,) = doubts_beside(forces, (160.2 * other, stress), "m")
+    assert line.startswith("stress in GPa, it seems")
 
 
 def test_a_run_says_its_doubts_and_goes_on(

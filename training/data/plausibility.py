@@ -1,7 +1,7 @@
 """Doubts about labels: other units, forces of the other sign, stress of the other sign.
 
 Nothing here is proof, and nothing is refused: every doubt says what it rests on. Three things are
-looked at, as far as the frames allow it.
+looked at, as far as the frames allow it; a run that is tuned has its pretrained model as a fourth.
 
 * Work: between two similar frames the energy changes by −½ (F₁ + F₂)·Δx, exactly so where it is
   quadratic. The ratio of both sides tells the units of energy and forces from each other.
@@ -40,6 +40,7 @@ _ENERGY_OVER_WORK = {
 #: Force constants of bonds to hydrogen, eV/Å², and the units in which others would lie there.
 _STIFFNESS = (20.0, 80.0)
 _FORCE_UNITS = {_KCAL: "kcal/mol/Å", _KJ: "kJ/mol/Å", _BOHR / _HARTREE: "Hartree/Bohr"}
+_STRESS_UNITS = {160.2177: "GPa", 1602.177: "kbar", 1602177.0: "bar"}
 _BOND = 1.4  # Å, to hydrogen
 _NEAR = 3.5  # Å
 
@@ -55,6 +56,45 @@ def doubts(frames: Sequence[Atoms]) -> list[str]:
     some = [frames[k] for k in range(min(len(frames), MOST))]
     found = [_doubt_of_work(some), *_doubts_of_bonds(some), _doubt_of_pressure(some)]
     return [line for line in found if line]
+
+
+def doubts_beside(
+    forces: tuple[Array, Array], stress: tuple[Array, Array], model: str
+) -> list[str]:
+    """What is odd about labels beside what a model says of the same frames, one line each.
+
+    Parameters
+    ----------
+    forces : (ndarray, ndarray)
+        Labels and the model's, eV/Å.
+    stress : (ndarray, ndarray)
+        Likewise, eV/Å³ (frames, 3, 3); none without labels. Their means are left out: two levels
+        of theory may well differ in the sign of the pressure.
+    model : str
+        Its name.
+    """
+    label, said = (part - part.mean(axis=0) if len(part) else part for part in stress)
+    found = (
+        _doubt_beside("forces", forces[0].ravel(), forces[1].ravel(), _FORCE_UNITS, model),
+        _doubt_beside("stress", label.ravel(), said.ravel(), _STRESS_UNITS, model),
+    )
+    return [line for line in found if line]
+
+
+def _doubt_beside(what: str, label: Array, said: Array, units: dict[float, str], model: str) -> str:
+    if len(label) < 3 * FEWEST:
+        return ""
+    slope, correlation = ratio(label, said)
+    sure = f"(correlation {correlation:.2f} with {model} over {len(label)} numbers)"
+    if correlation < -0.5:
+        return f"{what} of the other sign, it seems {sure}"
+    if correlation < 0.7:
+        return ""
+    # two levels of theory differ, but not by tens of times
+    factor = min([1.0, *units], key=lambda known: abs(np.log(slope / known)))
+    if factor == 1 or abs(np.log(slope / factor)) > np.log(2):
+        return ""
+    return f"{what} in {units[factor]}, it seems: {slope:.3g} times those of the model {sure}"
 
 
 def ratio(label: Array, expected: Array) -> tuple[float, float]:

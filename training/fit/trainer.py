@@ -23,6 +23,7 @@ from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
 from training.data.frames import read_frames
 from training.data.paths import expand_files
+from training.data.plausibility import doubts_beside
 from training.data.run_data import RunData, record_split
 from training.data.sampler import StreamSampler
 from training.fit.callbacks import (
@@ -35,6 +36,7 @@ from training.fit.callbacks import (
     quiet_lightning,
 )
 from training.fit.config import FitConfig
+from training.fit.evaluation import evaluate
 from training.fit.folder import LAST_CHECKPOINT
 from training.fit.initial import InitialState
 from training.fit.loggers import make_logger
@@ -46,6 +48,9 @@ from training.fit.processes import (
 )
 
 _log = logging.getLogger(__name__)
+
+#: Frames whose labels are compared with the pretrained model before it is tuned.
+FRAMES_BESIDE = 30
 
 
 @dataclass
@@ -95,6 +100,14 @@ def train(
     if is_main(config):
         record_split(output, data, start.source.get("sha256"))
     _log.info("%s", start.table)
+    if start.previous is not None and not last.is_file():
+        beside = evaluate(start.potential, data.part("train")[:FRAMES_BESIDE])
+        forces, stress = (
+            (beside.forces_label, beside.forces),
+            (beside.stress_label, beside.stress),
+        )
+        for line in doubts_beside(forces, stress, start.previous.name):
+            _log.warning("please check: %s", line)
     memory = Memory(int(config.trainer.graph_memory * 2**30))
     replay = _replay(config, base, start, memory)
     module = PotentialModule(
