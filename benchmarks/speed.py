@@ -222,8 +222,8 @@ def _training_step(atoms, features: int, fused: bool, device: str) -> Callable[[
 
     from tpainn_calc import Hyperparameters, Potential, ops
     from training.data.batches import FrameDataset
-    from training.fit.config import LossSection, OptimizerSection
     from training.fit.module import PotentialModule, loss_terms
+    from training.fit.sections import LossSection, OptimizerSection
 
     if len(atoms) > LARGEST_TRAINING[device]:
         sys.exit(f"training is timed up to {LARGEST_TRAINING[device]} atoms")

@@ -20,7 +20,7 @@ from training.data.frames import read_frames
 from training.data.sampler import StreamSampler
 from training.fit import fit
 from training.fit.config import AutotuneConfig, TrainingConfig
-from training.fit.initial import learning_rates, pretrained_potential
+from training.fit.initial import learning_rates
 from training.fit.module import PotentialModule
 from training.fit.trainer import _replay
 
@@ -134,9 +134,9 @@ def test_other_elements_and_no_start_are_refused(folder: Path, model: Path) -> N
     nitrogen = Atoms("N2", positions=[[0, 0, 0], [0, 0, 1.1]])
     nitrogen.calc = SinglePointCalculator(nitrogen, energy=0.0, forces=np.zeros((2, 3)))
     with pytest.raises(ConfigError, match="knows H, O, but the data hold N too"):
-        pretrained_potential(tune_config().starting_from(model), [nitrogen])
+        tune_config().starting_from(model).initial_state([nitrogen])
     with pytest.raises(ConfigError, match="no model to start from: give --from"):
-        pretrained_potential(tune_config(), [nitrogen])
+        tune_config().initial_state([nitrogen])
 
 
 def test_rates_fall_with_depth_and_readout_only_trains_the_readout(model: Path) -> None:
@@ -171,7 +171,7 @@ def test_replayed_frames_are_moved_to_the_new_references(
     )
     config = tune_config(TUNE.split("tune:")[0] + replay)
     frames, _ = read_frames(folder / "data.extxyz", "springs")
-    start = pretrained_potential(config.starting_from(model), frames)
+    start = config.starting_from(model).initial_state(frames)
     replayed = _replay(config, folder, start)
     assert replayed is not None
     old = start.previous.reference_energies["cheap"] if start.previous else {}
@@ -213,11 +213,10 @@ def test_energies_alone_need_no_forces_and_no_gradient(
         fit(tune_config(text).starting_from(model), folder, progress=False)
 
     from training.data.run_data import read_run_data
-    from training.fit.initial import fresh_potential
 
     config = tune_config(text + "loss: {forces: 0.0}\n")
     data = read_run_data(config.data, folder, forces=config.loss.forces > 0)
-    start = pretrained_potential(config.starting_from(model), data.part("train"))
+    start = config.starting_from(model).initial_state(data.part("train"))
     module = PotentialModule(start.potential, config.loss, config.optimizer, start.rates)
     batch = FrameDataset(data.part("train"), start.potential.elements, 3.0)[0]
 
@@ -235,7 +234,7 @@ def test_energies_alone_need_no_forces_and_no_gradient(
     scratch = TrainingConfig(
         **{**_plain_config(), "loss": {"forces": 0.0}, "model": {"n_features": 8, "n_blocks": 1}}
     )
-    assert fresh_potential(scratch, data.part("train")).potential.scale > 0
+    assert scratch.initial_state(data.part("train")).potential.scale > 0
     with pytest.raises(ConfigError, match="nothing to learn"):
         tune_config(TUNE + "loss: {forces: 0.0, energy: 0.0}\n")
 

@@ -62,7 +62,7 @@ def test_every_hyperparameter_can_be_configured(tmp_path: Path) -> None:
     from dataclasses import fields
 
     from tpainn_calc.hyperparameters import Hyperparameters
-    from training.fit.config import SHAPE, ModelSection, TunedModelSection
+    from training.fit.sections import SHAPE, ModelSection, TunedModelSection
     from training.loop.config import PretrainStage
 
     names = {field.name for field in fields(Hyperparameters)}

@@ -18,10 +18,10 @@ from tpainn_calc.modelfile import load_model
 from training.data.batches import FrameDataset, collate
 from training.data.frames import read_frames
 from training.fit import fit
-from training.fit.config import LossSection, TrainingConfig
+from training.fit.config import TrainingConfig
 from training.fit.evaluation import evaluate
-from training.fit.initial import fresh_potential
 from training.fit.loss import loss_terms
+from training.fit.sections import LossSection
 
 WORDS = ["scratch", "--quiet", "config.yaml"]
 
@@ -83,13 +83,13 @@ def test_elements_that_the_model_lacks_are_refused(config_file: Path, data_file:
     config_file.write_text(text)
     config = load_config(config_file, TrainingConfig)
     with pytest.raises(ConfigError, match=r"model\.elements lacks H"):
-        fresh_potential(config, read_frames(data_file, "springs")[0])
+        config.initial_state(read_frames(data_file, "springs")[0])
 
 
 def test_loss_is_zero_on_its_own_predictions(config_file: Path, data_file: Path) -> None:
     config = load_config(config_file, TrainingConfig)
     frames, _ = read_frames(data_file)
-    potential = fresh_potential(config, frames).potential
+    potential = config.initial_state(frames).potential
     data = FrameDataset(frames, potential.elements, potential.cutoff)
     batch = collate([data[0], data[1]])
     report = evaluate(potential.eval(), frames[:2])

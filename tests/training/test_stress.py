@@ -19,9 +19,10 @@ from tpainn_calc.potential import Prediction
 from training.data.batches import Batch, FrameDataset, collate
 from training.data.frames import read_frames
 from training.fit import fit
-from training.fit.config import AutotuneConfig, LossSection, TrainingConfig
+from training.fit.config import AutotuneConfig, TrainingConfig
 from training.fit.evaluation import evaluate
 from training.fit.loss import loss_terms
+from training.fit.sections import LossSection
 
 
 def argon(rng: np.random.Generator, edge: float, stress: bool) -> Atoms:

@@ -12,7 +12,8 @@ from tpainn_calc.base.schema import NonNegative, Positive, Section
 from tpainn_calc.hyperparameters import BasisSize, Blocks, Cutoff, Features
 from training.classical.config import LammpsSection
 from training.data.config import DataSection
-from training.fit.config import LossSection, ModelSection, OptimizerSection, TrainingConfig
+from training.fit.config import TrainingConfig
+from training.fit.sections import LossSection, ModelSection, OptimizerSection
 
 if TYPE_CHECKING:
     from ase import Atoms

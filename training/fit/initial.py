@@ -19,8 +19,8 @@ from tpainn_calc.base.frames import checksum, results_of
 from tpainn_calc.graph import Graph
 from tpainn_calc.modelfile import Manifest, find_model, load_model, read_manifest
 from tpainn_calc.potential import Hyperparameters, Potential, predict
-from training.fit.config import SHAPE, AutotuneConfig, RunConfig, TrainingConfig, TuneSection
 from training.fit.reference_energies import ReferenceFit, fit_reference_energies, reference_table
+from training.fit.sections import SHAPE, ModelSection, TunedModelSection, TuneSection
 
 
 @dataclass
@@ -103,35 +103,53 @@ class Totals:
         return np.stack([columns.get(e, none) for e in elements], axis=1)
 
 
-def fresh_potential(config: TrainingConfig, frames: Sequence[Atoms]) -> InitialState:
+def fresh_potential(
+    model: ModelSection, frames: Sequence[Atoms], method: str, device: str
+) -> InitialState:
     """Random weights; reference energies and energy scale fitted to `frames`.
+
+    Parameters
+    ----------
+    model : ModelSection
+    frames : sequence of ase.Atoms
+        Training frames.
+    method : str
+        Of the run.
+    device : {"auto", "cpu", "cuda"}
+        Where it will be trained.
 
     Raises
     ------
     ConfigError
         If ``model`` does not fit the data or makes no network.
     """
-    m = config.model
     totals = Totals.of(frames)
-    elements = tuple(m.elements) if m.elements else totals.elements
+    elements = tuple(model.elements) if model.elements else totals.elements
     missing = set(totals.elements) - set(elements)
     if missing:
         raise ConfigError(f"model.elements lacks {', '.join(sorted(missing))}, which the data hold")
-    shape = m.model_dump(include=set(SHAPE) - {"elements"})
+    shape = model.model_dump(include=set(SHAPE) - {"elements"})
     try:
         hyperparameters = Hyperparameters(elements=elements, **shape)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    potential = Potential(hyperparameters, fused=_fused(config))
-    potential.set_dtype(torch.float64 if m.dtype == "float64" else torch.float32)
+    potential = Potential(hyperparameters, fused=_fused(device))
+    potential.set_dtype(torch.float64 if model.dtype == "float64" else torch.float32)
     counts = totals.composition(elements)
     reference = fit_reference_energies(counts, totals.energy, elements)
     potential.reference_energies.copy_(torch.from_numpy(reference.energies))
     potential.scale.fill_(_energy_scale(totals, totals.energy - counts @ reference.energies))
-    return InitialState(potential, reference, config.method, reference.describe())
+    return InitialState(potential, reference, method, reference.describe())
 
 
-def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> InitialState:
+def pretrained_potential(
+    model: TunedModelSection,
+    tune: TuneSection,
+    level: str,
+    frames: Sequence[Atoms],
+    method: str,
+    device: str,
+) -> InitialState:
     """The weights of a pretrained model, with reference energies of the level of `frames`.
 
     The reference energies are fitted to what the pretrained network leaves unexplained, so the
@@ -139,9 +157,18 @@ def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> Ini
 
     Parameters
     ----------
-    config : AutotuneConfig
+    model : TunedModelSection
+        Shape that it must have, as far as there is one.
+    tune : TuneSection
+        Which model, and which of its weights are trained.
+    level : str
+        Level of theory of `frames`.
     frames : sequence of ase.Atoms
         Training frames.
+    method : str
+        Of the run.
+    device : {"auto", "cpu", "cuda"}
+        Where it will be trained.
 
     Raises
     ------
@@ -149,11 +176,11 @@ def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> Ini
         If no model is named; if it has other elements, cut-off or size than the data or the
         configuration ask for; if a part to freeze does not exist or nothing is left to train.
     """
-    if config.tune.start is None:
+    if tune.start is None:
         raise ConfigError("no model to start from: give --from MODEL or 'tune: start'")
-    path = find_model(config.tune.start)
-    potential, manifest = load_model(path, kernel="auto" if _fused(config) else "plain")
-    _check_shape(config, potential.hyperparameters, path)
+    path = find_model(tune.start)
+    potential, manifest = load_model(path, kernel="auto" if _fused(device) else "plain")
+    _check_shape(model, potential.hyperparameters, path)
     totals = Totals.of(frames)
     unknown = set(totals.elements) - set(potential.elements)
     if unknown:
@@ -165,7 +192,7 @@ def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> Ini
     before = potential.reference_energies.numpy().copy()
     network = _energies(potential, frames) - counts @ before
     reference = fit_reference_energies(counts, energy - network, potential.elements)
-    levels = (f"{manifest.level_of_theory} (before)", f"{config.data.level} (after)")
+    levels = (f"{manifest.level_of_theory} (before)", f"{level} (after)")
     table = reference_table(
         potential.elements,
         dict(zip(levels, (before, reference.energies), strict=True)),
@@ -175,11 +202,11 @@ def pretrained_potential(config: AutotuneConfig, frames: Sequence[Atoms]) -> Ini
     )
     potential.reference_energies.copy_(torch.from_numpy(reference.energies))
     potential.requires_grad_(True).train()
-    rates = learning_rates(potential, config.tune)
+    rates = learning_rates(potential, tune)
     for key, parameter in potential.named_parameters():
         parameter.requires_grad_(rates[key] > 0)
     source = describe_model(path)
-    return InitialState(potential, reference, config.method, table, rates, manifest, source)
+    return InitialState(potential, reference, method, table, rates, manifest, source)
 
 
 def describe_model(model: str | os.PathLike[str]) -> dict[str, Any]:
@@ -219,9 +246,9 @@ def learning_rates(potential: Potential, tune: TuneSection) -> dict[str, float]:
     return rates
 
 
-def _check_shape(config: AutotuneConfig, found: Hyperparameters, path: Path) -> None:
+def _check_shape(model: TunedModelSection, found: Hyperparameters, path: Path) -> None:
     for name in SHAPE:
-        asked = getattr(config.model, name)
+        asked = getattr(model, name)
         has = getattr(found, name)
         same = set(asked or ()) == set(has) if name == "elements" else asked == has
         if asked is not None and not same:
@@ -235,8 +262,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _fused(config: RunConfig) -> bool:
-    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+def _fused(device: str) -> bool:
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     # on GPUs the operator's derivatives for training have been run in an emulator only
     return not on_gpu and ops.load()
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from tpainn_calc.potential import Prediction
 from training.data.batches import Batch
-from training.fit.config import LossSection
+from training.fit.sections import LossSection
 
 
 def loss_terms(prediction: Prediction, batch: Batch, loss: LossSection) -> dict[str, Tensor]:

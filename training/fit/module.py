@@ -13,9 +13,9 @@ from torch import Tensor
 from tpainn_calc.base.errors import DivergedError
 from tpainn_calc.potential import Potential, Prediction, predict
 from training.data.batches import Batch
-from training.fit.config import LossSection, OptimizerSection
 from training.fit.loss import loss_terms
 from training.fit.processes import share_of_mean
+from training.fit.sections import LossSection, OptimizerSection
 
 
 class PotentialModule(lightning.LightningModule):

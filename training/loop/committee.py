@@ -15,8 +15,9 @@ from tpainn_calc.base.frames import results_of
 from tpainn_calc.calculator import TPaiNNCalculator
 from training.data.config import DataSection
 from training.fit import fit
-from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig, TunedModelSection
+from training.fit.config import AutotuneConfig, FitConfig, PretrainConfig
 from training.fit.evaluation import Evaluation
+from training.fit.sections import TunedModelSection
 from training.loop.config import AutotuneStage, LoopConfig, PretrainStage
 
 

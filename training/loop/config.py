@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tpainn_calc.base.schema import NonNegative, Positive, Section
 from training.classical.config import SampledFrames
-from training.fit.config import LossSection, ModelSection, OptimizerSection, TuneSection
+from training.fit.sections import LossSection, ModelSection, OptimizerSection, TuneSection
 from training.labels.engines.config import EngineConfig
 
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -9,15 +9,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tpainn_calc.base.schema import PathText, Positive, Section, Seed
-from training.fit.config import (
+from training.fit.config import AutotuneConfig, FitConfig, RunConfig, TrainingConfig
+from training.fit.sections import (
     SHAPE,
-    AutotuneConfig,
-    FitConfig,
     LossSection,
     ModelSection,
     OptimizerSection,
-    RunConfig,
-    TrainingConfig,
     TunedModelSection,
     TuneSection,
 )
@@ -76,7 +73,10 @@ class CurveConfig(RunConfig):
             return TrainingConfig(
                 **common, data=data, loss=loss, optimizer=optimizer, model=self.model
             )
-        model = TunedModelSection(**self.model.model_dump(include={"name", *SHAPE}))
+        shape = {"name", *SHAPE}
+        if "norm_epsilon" not in self.model.model_fields_set:
+            shape -= {"norm_epsilon"}  # older models have another one, and are as good
+        model = TunedModelSection(**self.model.model_dump(include=shape))
         tuned = AutotuneConfig(
             **common, data=data, loss=loss, optimizer=optimizer, model=model, tune=self.tune
         )

@@ -29,9 +29,10 @@ from tpainn_calc.modelfile import load_model
 from training.data.frames import Frames, read_frames
 from training.data.run_data import RunData
 from training.data.split import Split
-from training.fit.config import AutotuneConfig, TuneSection
+from training.fit.config import AutotuneConfig
 from training.fit.evaluation import evaluate
 from training.fit.model import write_model
+from training.fit.sections import TuneSection
 from training.fit.trainer import train
 from training.study.config import CurveConfig
 from training.study.curve_figures import plain_ticks
