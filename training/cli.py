@@ -80,6 +80,27 @@ def _parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="print the reference of all keys (Markdown)")
     keys.set_defaults(run=_keys)
 
+    teachers = commands.add_parser("teachers", help="which cheap level to pretrain on")
+    teachers.add_argument("config", type=Path, help="YAML file, see docs/labels.md")
+    teachers.add_argument("--quiet", action="store_true", help="no progress bar")
+    teachers.set_defaults(run=_teachers)
+
+    verify = commands.add_parser("verify", help="a model against its own level, on its own run")
+    verify.add_argument("model", help="model file or name of a shipped potential")
+    verify.add_argument("trajectory", type=Path, help="of a run with it")
+    verify.add_argument("--engine", required=True, help="of its level: a name, or a YAML file")
+    verify.add_argument("--frames", type=int, default=20, help="so many are labelled (default 20)")
+    verify.add_argument("--skip", type=float, default=0.1, help="part left out at the beginning")
+    verify.add_argument("--elements", nargs="+", default=[], help="of the types of a LAMMPS dump")
+    verify.add_argument("--topology", type=Path, help="for formats that hold coordinates only")
+    verify.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of the run")
+    verify.add_argument("--compressibility", type=float, metavar="1/GPa", help="not the run's")
+    verify.add_argument("--jobs", type=int, default=1, help="processes of this machine")
+    verify.add_argument("--time-limit", type=float, metavar="S", help="seconds per label")
+    verify.add_argument("-o", "--output", type=Path, default=Path("verify"), help="folder")
+    verify.add_argument("--quiet", action="store_true", help="no progress bar")
+    verify.set_defaults(run=_verify)
+
     split = commands.add_parser("split", help="list the held-out molecules or frames")
     split.add_argument("config", type=Path, help="YAML file of a run or a curve")
     split.add_argument("--key", default="index", help="info key that names a frame (molecule)")
@@ -195,6 +216,37 @@ def _keys(arguments: argparse.Namespace) -> int:
     from training.commands.keys import reference
 
     print(reference(), end="")
+    return 0
+
+
+def _teachers(arguments: argparse.Namespace) -> int:
+    from training.teachers.config import TeachersConfig
+    from training.teachers.run import run_teachers
+
+    config = load_config(arguments.config, TeachersConfig)
+    print("\n".join(run_teachers(config, Path.cwd(), progress=not arguments.quiet)))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from training.labels.engines.config import load_engine
+    from training.verify.run import Settings, verify
+
+    settings = Settings(
+        arguments.model,
+        arguments.trajectory,
+        load_engine(arguments.engine),
+        frames=arguments.frames,
+        skip=arguments.skip,
+        elements=tuple(arguments.elements),
+        topology=arguments.topology,
+        temperature=arguments.temperature,
+        compressibility=arguments.compressibility,
+        jobs=arguments.jobs,
+        time_limit=arguments.time_limit,
+    )
+    print("\n".join(verify(settings, arguments.output, progress=not arguments.quiet)))
+    print(arguments.output / "verify.png")
     return 0
 
 

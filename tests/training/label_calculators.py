@@ -77,3 +77,16 @@ class FaultyEMT(EMT):
             self.results["forces"] = self.results["forces"] + 1.0
         if self.how == "energy":
             self.results["energy"] += 200.0
+
+
+class ScaledEMT(EMT):
+    """EMT times a number."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        super().calculate(*arguments, **keywords)
+        for name in ("energy", "free_energy", "forces"):
+            self.results[name] = self.scale * self.results[name]

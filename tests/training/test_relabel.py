@@ -17,10 +17,10 @@ from tpainn_calc.base.schema import check_config
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.config import ClassicalConfig
 from training.classical.generate import generate
-from training.classical.relabel import Journal
 from training.cli import main
 from training.data.frames import read_frames
 from training.labels.breakdowns import LabelError
+from training.labels.journal import Journal
 from training.loop.config import SampledFrames
 
 MORSE = {

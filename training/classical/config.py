@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from tpainn_calc.base.schema import NonNegative, Positive, Section, Seed
-from training.labels.engines.config import EngineConfig, WaterModelConfig
+from training.labels.engines.config import EngineConfig, engine_of_name
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
 def _named(value: Any) -> Any:
-    """Engines that need no settings, by their names."""
-    if not isinstance(value, str):
-        return value
-    if value == "model":
-        return None
-    if value in get_args(WaterModelConfig.model_fields["model"].annotation):
-        return {"kind": "water-model", "model": value}
-    return {"kind": value}
+    return None if value == "model" else engine_of_name(value)
 
 
 class SourceSection(Section):

@@ -9,20 +9,18 @@ from ase import Atoms
 from tqdm import tqdm
 
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.base.frames import open_frames, to_extxyz
-from tpainn_calc.base.frames.extxyz import ExtXYZFile
+from tpainn_calc.base.frames import open_frames
 from training.classical.config import ClassicalConfig
 from training.classical.contract import Limits, Shard
 from training.classical.shards import is_written, shard_file, write_frames
 from training.labels.breakdowns import settle
 from training.labels.engines.config import AnyEngine
 from training.labels.engines.contract import Label
+from training.labels.journal import Journal
 from training.labels.processes import label_on_processes
 
 #: Info key of the level that a frame was sampled with.
 SAMPLED_WITH = "sampled_with"
-#: Info keys of a line in a journal.
-NUMBER, REASON = "journal_number", "journal_reason"
 
 
 def relabel(
@@ -90,67 +88,6 @@ def relabel(
                 frames = _sampled_frames(sampled, key, config.format)
                 _finish(config, key, frames, journals[key], folder)
     return n
-
-
-class Journal:
-    """Labels of one shard as they come, in any order.
-
-    Parameters
-    ----------
-    path : Path
-        Extended XYZ; a last frame that a killed run has left half is cut off.
-
-    Attributes
-    ----------
-    known : set of int
-        Numbers of the frames that it holds.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known = {int(atoms.info[NUMBER]) for atoms in self._whole_frames()}
-
-    def _whole_frames(self) -> list[Atoms]:
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = 0
-        while whole < len(lines):
-            count = lines[whole].strip()
-            end = whole + int(count) + 2 if count.isdigit() else len(lines) + 1
-            if end > len(lines) or not lines[end - 1].endswith("\n"):
-                break
-            whole = end
-        if whole < len(lines):
-            with self.path.open("r+", encoding="utf-8") as stream:
-                stream.truncate(len("".join(lines[:whole]).encode()))
-        return list(ExtXYZFile(self.path)) if whole else []
-
-    def write(self, number: int, result: Label | str) -> None:
-        """Keep what an engine said about a frame."""
-        if isinstance(result, Label):
-            atoms = result.atoms
-            atoms.info["level"] = result.level
-        else:
-            atoms = Atoms("H", positions=[[0.0, 0.0, 0.0]])  # no label: a place for the reason
-            atoms.info[REASON] = f"x{result.encode().hex()}"  # no quotes, and no number
-        atoms.info[NUMBER] = number
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as stream:
-            stream.write(to_extxyz([atoms]))
-
-    def read(self) -> dict[int, Atoms | str]:
-        """Labelled frames, and the reasons of those without a label, by number."""
-        found: dict[int, Atoms | str] = {}
-        for atoms in self._whole_frames():
-            reason = atoms.info.pop(REASON, None)
-            number = int(atoms.info.pop(NUMBER))
-            found[number] = atoms if reason is None else bytes.fromhex(reason[1:]).decode()
-        return found
-
-    def remove(self) -> None:
-        """Forget it, once the shard is written."""
-        self.path.unlink(missing_ok=True)
 
 
 def _sampled_frames(folder: Path, key: str, form: str) -> Sequence[Atoms]:

@@ -107,6 +107,12 @@ LARGEST_ENERGY = 1e7
 LARGEST_FORCE = 1e6
 
 
+def level_in(path: Path) -> str:
+    """Level of theory that the first frame of a file or folder carries, if any."""
+    frames = QM9Frames(path) if path.suffix == ".npz" else open_frames(path)
+    return str(frames[0].info.get("level", ""))
+
+
 def read_frames(
     path: Path,
     level: str = "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -209,6 +209,15 @@ BY_NAME: dict[str, type[Section]] = {
     "water-model": WaterModelConfig,
     "mmff94": MMFF94Config,
 }
+
+
+def engine_of_name(value: Any) -> Any:
+    """What a name of an engine, or of a water model, stands for in a configuration."""
+    if not isinstance(value, str):
+        return value
+    if value in get_args(WaterModelConfig.model_fields["model"].annotation):
+        return {"kind": "water-model", "model": value}
+    return {"kind": value}
 
 
 def load_engine(name: str) -> AnyEngine:

@@ -1,0 +1,1 @@
+"""A model against its own level of theory, on frames of its own dynamics."""
