@@ -220,6 +220,7 @@ def _keys(arguments: argparse.Namespace) -> int:
 
 
 def _teachers(arguments: argparse.Namespace) -> int:
+    from tpainn_calc.base.schema import load_config
     from training.teachers.config import TeachersConfig
     from training.teachers.run import run_teachers
 

@@ -21,6 +21,7 @@ from training.fit.evaluation import evaluate
 from training.labels.engines.config import load_engine
 from training.loop.config import LoopConfig
 from training.study.config import CurveConfig
+from training.teachers.config import TeachersConfig
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
@@ -36,6 +37,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "pretrain": TrainingConfig,
     "sampling": SamplingConfig,
     "scratch": TrainingConfig,
+    "teachers": TeachersConfig,
     "tune": AutotuneConfig,
 }
 OTHERS = {"benchmark", "engine"}  # seedselect's own, and the one below

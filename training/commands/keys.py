@@ -19,6 +19,7 @@ from training.fit.config import AutotuneConfig, PretrainConfig, TrainingConfig
 from training.labels.engines.config import LabelConfig
 from training.loop.config import LoopConfig
 from training.study.config import CurveConfig
+from training.teachers.config import TeachersConfig
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "scratch": TrainingConfig,
@@ -29,6 +30,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "distill": DistillConfig,
     "loop": LoopConfig,
     "label": LabelConfig,
+    "teachers": TeachersConfig,
 }
 
 _HEAD = """\

@@ -45,7 +45,7 @@ def draw(
                 f"\ndensity error {summary['density_error_g_per_cm3']:+.4f} ± "
                 f"{summary['density_error_error_g_per_cm3']:.4f} g / cm³"
             )
-        axes[2].set_title(title, fontsize=10)
+        axes[2].set_title(title.replace("-", "\N{MINUS SIGN}"), fontsize=10)
     figure.suptitle(evaluation.title, fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -28,6 +28,10 @@ from training.verify.figures import draw
 ENOUGH = 3
 
 
+#: Part of the density beyond which its error is no longer proportional to that of the pressure.
+FIRST_ORDER = 0.05
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is verified, and how.
@@ -290,6 +294,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
             f"{summary['compressibility_per_GPa']:.3f} ± "
             f"{summary['compressibility_error_per_GPa']:.3f} / GPa)"
         )
+        if abs(summary["density_error_g_per_cm3"]) > FIRST_ORDER * summary["density_g_per_cm3"]:
+            lines.append("          (so large that the first order gives no more than the sign)")
     elif "density_remark" in summary:
         lines.append(f"density   no error: {summary['density_remark']}")
     return lines
