@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seedselect.entropy import entropy_of
-from seedselect.errors import SeedSelectError
+from seedselect.errors import SeedSelectError, SourceWarning
 from seedselect.kernel.features import RandomFourierFeatures, column_scale
 from seedselect.kernel.low_rank import LowRankKernel
 from seedselect.kernel.posterior import known_points, posterior_transform
@@ -19,10 +20,15 @@ from seedselect.sampling.draws import climb_map, draw_kdpp, draw_random
 from seedselect.sampling.greedy import information_per_label
 from seedselect.scores.committee import Committee
 from seedselect.scores.quality import (
+    FORMS,
+    SCORE_FLOOR,
+    TEMPER,
     SpreadCalibration,
     check_cost,
     divide_by_cost,
     effective_number,
+    equal_share,
+    published_quality,
     shape_quality,
 )
 from seedselect.scores.source import SCORES, score_source
@@ -34,6 +40,9 @@ SAMPLERS = ("kdpp", "map", "random")
 
 #: Members fitted before the reliability is looked at for the first time.
 FIRST_BATCH = 100
+
+#: Share of equal source labels from which on a user is warned, in a source of so many rows.
+EQUAL_LABELS, ENOUGH_TO_WARN = 0.2, 200
 
 #: Resolution of the standardised labels, in standard deviations.
 TARGET_GRID = 2.0**-24
@@ -67,8 +76,13 @@ class ATBagging(BaseEstimator):
         Added to every variance, in units of the variance of y.
     clip : (float, float), default (0.0, 0.99)
         Quantiles at which the tails of the score are cut.
-    temper : float, default 1.0
-        Exponent of the clipped score; 0 is diversity alone.
+    form : {"tempered", "published"}, default "tempered"
+        The published form takes the score less its minimum as it is: rows of the lowest score are
+        never drawn, which hurts where many labels of the source are equal.
+    temper : float, default 0.5
+        Exponent of the clipped score in the tempered form; 0 is diversity alone.
+    floor : float, default 0.3
+        Smallest quality in the tempered form, where the largest is 1.
     noise : float, default 0.01
         Label noise for conditioning and costs, relative to the prior variance 1 of a point.
     cost_exponent : float, default 1.0
@@ -103,7 +117,9 @@ class ATBagging(BaseEstimator):
         probes: Any = None,
         ridge: float = 1e-2,
         clip: tuple[float, float] = (0.0, 0.99),
-        temper: float = 1.0,
+        form: str = "tempered",
+        temper: float = TEMPER,
+        floor: float = SCORE_FLOOR,
         noise: float = 1e-2,
         cost_exponent: float = 1.0,
         target_reliability: float = 0.9,
@@ -119,7 +135,9 @@ class ATBagging(BaseEstimator):
         self.probes = probes
         self.ridge = ridge
         self.clip = clip
+        self.form = form
         self.temper = temper
+        self.floor = floor
         self.noise = noise
         self.cost_exponent = cost_exponent
         self.target_reliability = target_reliability
@@ -166,6 +184,14 @@ class ATBagging(BaseEstimator):
             )
         self._entropy = entropy_of(self.random_state)
         self._source = X
+        share = equal_share(y)
+        if len(y) >= ENOUGH_TO_WARN and EQUAL_LABELS < share < 1:
+            warnings.warn(
+                f"{share:.0%} of the source's labels are equal: the score says little of these "
+                "rows; an expected-error design does not rest on it",
+                SourceWarning,
+                stacklevel=2,
+            )
         varies = column_scale(X)[2]
         self.constant_columns_ = np.flatnonzero(~varies)
         self.features_ = self._fit_features(X)
@@ -180,6 +206,7 @@ class ATBagging(BaseEstimator):
 
     def _check_parameters(self) -> None:
         check_choice("score", self.score, SCORES, SeedSelectError)
+        check_choice("form", self.form, FORMS, SeedSelectError)
         check_choice("sampler", self.sampler, SAMPLERS, SeedSelectError)
         n = self.n_estimators
         if n != "auto" and (isinstance(n, str | bool) or int(n) != n or n < 4):
@@ -274,6 +301,12 @@ class ATBagging(BaseEstimator):
         error[has_bag] = self.scores_[match[has_bag]]
         return error, has_bag
 
+    def shaped(self, score: Array) -> Array:
+        """Return the quality that a score of rows takes in this form."""
+        if self.form == "published":
+            return published_quality(score)
+        return shape_quality(score, self.clip, self.temper, self.floor)
+
     # -- select ------------------------------------------------------------------------------
 
     def select(
@@ -320,7 +353,7 @@ class ATBagging(BaseEstimator):
         check_is_fitted(self, "committee_")
         rows = as_pool(self._source) if pool is None else pool_like(pool, self.n_features_in_)
         raw, has_bag = self._raw_quality(quality, pool, rows)
-        shaped = shape_quality(raw, self.clip, self.temper) if quality is None else raw
+        shaped = self.shaped(raw) if quality is None else raw
         open_rows, known = known_points(rows, labeled=labeled, pending=pending)
         self._check_size(n, budget, cost, int((open_rows & (shaped > 0)).sum()), rows.n)
         transform = None

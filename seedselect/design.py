@@ -33,6 +33,10 @@ MEMBERS = 100
 RHO2_STRENGTH = 10.0
 
 
+#: Pairs of cheap and target labels from which on rho2 is learnt.
+ENOUGH_PAIRS = 10
+
+
 class SourceDesign(BaseEstimator):
     """Choose rows greedily by the error that is expected after labelling them.
 
@@ -120,7 +124,7 @@ class SourceDesign(BaseEstimator):
         self.labels_ = "none" if y_source is None else "used" if varies.any() else "constant"
         if self.rho2 == 0:
             self.labels_ = "ignored"
-        self._labels = y[:, varies]
+        self._labels = y
         self._carrier = _Carrier(self._source, self._labels, (*self._entropy, 1))
         self.rho2_ = self.rho2 if self.labels_ == "used" else 0.0
         self._units = self._units_of(as_pool(self._source))
@@ -148,7 +152,7 @@ class SourceDesign(BaseEstimator):
         if len(f) != len(t):
             raise SeedSelectError(f"{len(f)} cheap labels and {len(t)} targets: give pairs")
         rows, columns = f.shape
-        if self.labels_ == "used" and rows > columns + 2:
+        if self.labels_ == "used" and rows >= max(ENOUGH_PAIRS, columns + 3):
             design = np.column_stack([np.ones(rows), f])
             left = t - design @ np.linalg.lstsq(design, t, rcond=None)[0]
             spread = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
@@ -407,8 +411,6 @@ class _Carrier:
         return committee
 
     def predict(self, rows: Array) -> Array:
-        if not self.labels.shape[1]:
-            return np.empty((len(rows), 0))
         mean, scale, _ = column_scale(self.labels)
         return self.committee.predict(rows).mean(axis=0) * scale + mean
 

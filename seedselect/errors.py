@@ -1,8 +1,12 @@
-"""The exception that stands for a user's mistake in a selection."""
+"""A user's mistake in a selection, and what to be warned of."""
 
 from __future__ import annotations
 
 from tpainn_calc.base.errors import TPaiNNError
+
+
+class SourceWarning(UserWarning):
+    """A source whose labels can mislead a choice."""
 
 
 class SeedSelectError(TPaiNNError, ValueError):

@@ -57,6 +57,7 @@ def estimate(
     pool: InputFiles | None,
     settings: PickSettings,
     taken: frozenset[str] = frozenset(),
+    labels_needed: bool = False,
 ) -> Estimate:
     """Time a few frames, one tree and one block, and scale them up.
 
@@ -67,6 +68,8 @@ def estimate(
     settings : PickSettings
     taken : set of str
         Keys that were chosen before.
+    labels_needed : bool
+        Whether the choice rests on the source's labels.
 
     Raises
     ------
@@ -87,14 +90,16 @@ def estimate(
         per_row = (time.perf_counter() - begin) / len(few)
         n_targets = 2
         keys, sizes = surveys[-1].keys, surveys[-1].sizes
-        check_labels(source, surveys[0].labelled, settings)
+        if settings.quality == "score":
+            check_labels(source, surveys[0].labelled, labels_needed)
         counts = [len(survey.keys) for survey in surveys]
     else:
         tables = [load_table(files.paths[0], settings.targets, settings.drop) for files in inputs]
         columns = tables[0].pool.n_features
         n_targets = max(len(tables[0].target_names), 1)
         keys, sizes = tables[-1].keys, tables[-1].sizes
-        check_targets(tables[0], settings)
+        if settings.quality == "score":
+            check_targets(tables[0], labels_needed, settings.targets)
         counts = [table.n for table in tables]
     open_sizes = {key: size for key, size in zip(keys, sizes, strict=True) if key not in taken}
     check_size(settings.n, len(open_sizes), len(keys))

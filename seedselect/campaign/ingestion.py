@@ -50,17 +50,19 @@ class Labels:
         """Return the keys that have a label."""
         return set(self.frames) | set(self.rows)
 
-    def targets(self, keys: Sequence[str]) -> Array:
-        """Return labels in the form of the source's targets, (n, K)."""
+    def targets(self, keys: Sequence[str]) -> tuple[Array, list[str]]:
+        """Return labels in the form of the source's targets, (n, K), and their names."""
         if self.rows:
-            return np.array([[self.rows[key][c] for c in self.columns] for key in keys])
+            rows = [[self.rows[key][c] for c in self.columns] for key in keys]
+            return np.array(rows), self.columns
         frames = [self.frames[key] for key in keys]
         raw = np.array([raw_targets(frame) for frame in frames])
         composition = np.array([np.bincount(f.numbers, minlength=119) for f in frames])
-        targets, _ = frame_targets(raw, composition.astype(float))
+        targets, names = frame_targets(raw, composition.astype(float))
         if targets is None:
             raise SeedSelectError("the labels hold neither energies nor forces")
-        return targets[:, np.isfinite(targets).all(axis=0)]
+        whole = np.flatnonzero(np.isfinite(targets).all(axis=0))
+        return targets[:, whole], [names[k] for k in whole]
 
 
 def read_labels(directory: Path, kind: str) -> Labels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from seedselect.campaign.input_files import InputFiles
 from seedselect.campaign.manifest import InputFile
 from seedselect.campaign.settings import PickSettings, make_descriptor
 from seedselect.campaign.tables import load_table
+from seedselect.design import SourceDesign
 from seedselect.errors import SeedSelectError
 from seedselect.frames.descriptors import elements_of
 from seedselect.frames.frame import Frame
 from seedselect.kernel.features import RandomFourierFeatures
 from seedselect.pools.pool import Pool
 from seedselect.pools.thinning import SubsetPool, thin
+from seedselect.scores.quality import TEMPER
 from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import did_you_mean
 
 
 @dataclass
@@ -62,10 +65,20 @@ def load_inputs(
     settings: PickSettings,
     directory: Path,
     others: Iterable[Frame] = (),
+    labels_needed: bool = False,
 ) -> Inputs:
     """Read, describe and thin the inputs; what was described is found again after a kill.
 
-    `others` are frames that the same descriptor must be able to describe.
+    Parameters
+    ----------
+    source, pool : InputFiles
+    settings : PickSettings
+    directory : path
+        Of the campaign.
+    others : iterable of Frame
+        Frames that the same descriptor must be able to describe.
+    labels_needed : bool
+        Whether the choice rests on the source's labels.
     """
     inputs = [files for files in (source, pool) if files is not None]
     kinds = {files.kind() for files in inputs}
@@ -83,7 +96,8 @@ def load_inputs(
         return load_frames(files, descriptor, directory / ".cache" / name)
 
     first = read(source)
-    check_targets(first, settings)
+    if settings.quality == "score":
+        check_targets(first, labels_needed, settings.targets)
     second = first if pool is None else read(pool)
     if first.pool.n_features != second.pool.n_features:
         raise SeedSelectError(
@@ -93,20 +107,24 @@ def load_inputs(
     return Inputs(first, second, thin(second.pool, second.keys, settings.dedup), descriptor)
 
 
-def check_targets(source: Dataset, settings: PickSettings) -> None:
-    """Refuse a source that lacks the labels that the settings need."""
+def check_targets(source: Dataset, needed: bool, names: Sequence[str]) -> None:
+    """Refuse a source that lacks labels that are needed or named, or has them for some rows."""
+    for name in names:
+        if name not in source.target_names:
+            raise SeedSelectError(
+                f"{source.files}: no labels: no column {name!r}{did_you_mean(name, source.columns)}"
+            )
     wanted = "energies or forces"
     if source.kind == "table":
-        named = f"columns {settings.targets}" if settings.targets else "target columns"
-        wanted = f"{named} (name them with --target)"
+        wanted = "target columns (name them with --target)"
     labelled = None if source.targets is None else np.isfinite(source.targets)
-    check_labels(source.files, labelled, settings, wanted)
+    check_labels(source.files, labelled, needed, wanted)
 
 
 def check_labels(
     files: InputFiles,
     labelled: NDArray[np.bool_] | None,
-    settings: PickSettings,
+    needed: bool,
     wanted: str = "energies or forces",
 ) -> None:
     """Refuse a source of which no row, or not every row, has its labels.
@@ -116,16 +134,18 @@ def check_labels(
     files : InputFiles
     labelled : bool array (n, K) or None
         Which labels are there; a column that is empty is no label.
-    settings : PickSettings
+    needed : bool
+        Whether the choice rests on labels.
     wanted : str
         What labels are.
     """
-    if settings.quality != "score":
-        return
     if labelled is None or not labelled.any():
-        raise SeedSelectError(
-            f"{files}: no labels: the source needs {wanted}; or use --quality diversity"
-        )
+        if needed:
+            raise SeedSelectError(
+                f"{files}: no labels: the source needs {wanted}; or use --quality diversity, or "
+                "--method design"
+            )
+        return
     bad = np.flatnonzero(~labelled[:, labelled.any(axis=0)].all(axis=1))
     if len(bad):
         raise SeedSelectError(
@@ -156,28 +176,47 @@ def info_numbers(files: InputFiles, key: str) -> Array:
     return np.array(values)
 
 
-def fit_source(inputs: Inputs, settings: PickSettings) -> tuple[ATBagging, bool]:
-    """Fit on the source; return the model and whether the kept pool rows are its rows."""
+def source_rows(inputs: Inputs, settings: PickSettings) -> tuple[NDArray[np.intp], bool]:
+    """Return the rows of the source to fit on, and whether the kept pool rows are these rows."""
     source = inputs.source
     rows = inputs.kept if inputs.is_source else thin(source.pool, source.keys, settings.dedup)
     whole = len(rows) <= settings.max_source
     if not whole:
         rng = np.random.default_rng([settings.seed, 11])
         rows = np.sort(rng.choice(rows, settings.max_source, replace=False))
+    return rows, inputs.is_source and whole
+
+
+def fit_source(inputs: Inputs, settings: PickSettings) -> tuple[ATBagging, bool]:
+    """Fit a committee on the source; return it and whether the kept pool rows are its rows."""
+    source = inputs.source
+    rows, own_rows = source_rows(inputs, settings)
+    scored = settings.quality == "score" and source.targets is not None
     features = RandomFourierFeatures(settings.n_features, length_factor=settings.length_factor)
     model = ATBagging(
-        n_estimators=settings.n_estimators if settings.quality == "score" else 4,
+        n_estimators=settings.n_estimators if scored else 4,
         score=settings.score,
         sampler=settings.sampler,
         features=features,
-        temper=settings.temper,
+        form=settings.form,
+        temper=TEMPER if settings.temper is None else settings.temper,
+        floor=settings.floor,
         cost_exponent=settings.cost_exponent,
         random_state=settings.seed,
     )
     X = source.pool.take(rows)
-    if settings.quality == "score" and source.targets is not None:
+    if scored and source.targets is not None:
         model.fit(X, source.targets[rows])
     else:
         # Diversity alone: the committee is not used.
         model.fit(X, np.zeros(len(rows)))
-    return model, inputs.is_source and whole
+    return model, own_rows
+
+
+def fit_design(inputs: Inputs, settings: PickSettings) -> tuple[SourceDesign, bool]:
+    """Take the source into a design; return it and whether the kept pool rows are its rows."""
+    source = inputs.source
+    rows, own_rows = source_rows(inputs, settings)
+    labels = None if source.targets is None else source.targets[rows]
+    design = SourceDesign(random_state=settings.seed).fit(source.pool.take(rows), labels)
+    return design, own_rows

@@ -72,7 +72,18 @@ class Entry(Section):
 
 
 class Round(Section):
-    """What a call of pick or next did."""
+    """What a call of pick or next did.
+
+    Attributes
+    ----------
+    method, reason : str
+        How the rows were chosen, and why so; empty in campaigns of older versions.
+    rho2, label_share : float or None
+        Of a design: the share of the target's variance that the source was expected to explain,
+        and the share of the expected gain that the source's labels made.
+    notes : list of str
+        What to be warned of.
+    """
 
     round: int
     date: str
@@ -83,6 +94,11 @@ class Round(Section):
     length_scale: float | None
     n_labelled: int
     n_pending: int
+    method: str = ""
+    reason: str = ""
+    rho2: float | None = None
+    label_share: float | None = None
+    notes: list[str] = Field([])
 
 
 class Manifest(Section):

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from seedselect.campaign.campaign import Campaign
-from seedselect.campaign.inputs import Inputs
+from seedselect.campaign.inputs import Inputs, fit_design
 from seedselect.campaign.rounds import points as points_of
+from seedselect.campaign.rounds import source_pairs
 from seedselect.kernel.features import column_scale
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.files import replacing
@@ -67,6 +68,7 @@ def summarise(campaign: Campaign, inputs: Inputs) -> tuple[dict[str, Any], dict[
             for r in sorted(set(rounds.tolist()))
         },
         "reliability": campaign.manifest.rounds[-1].reliability,
+        "labels": label_part(campaign, inputs),
         "cost": float(sum(e.cost for e in entries)),
     }
     arrays = {
@@ -82,6 +84,36 @@ def summarise(campaign: Campaign, inputs: Inputs) -> tuple[dict[str, Any], dict[
         mine = targets[[e.pool_row for e in entries if not e.pool], 0]
         arrays["energy chosen"] = mine[np.isfinite(mine)]
     return numbers, arrays
+
+
+def label_part(campaign: Campaign, inputs: Inputs) -> dict[str, Any]:
+    """Return which part the source's labels played.
+
+    Returns
+    -------
+    dict
+        ``rounds``: method, rho2 and share of the expected gain of each round; ``correlation``:
+        Pearson's r between the source's labels and those that came in, by target; ``pairs``: of
+        how many rows.
+    """
+    part: dict[str, Any] = {
+        "rounds": [
+            {"method": r.method, "rho2": r.rho2, "label_share": r.label_share}
+            for r in campaign.manifest.rounds
+        ],
+        "pairs": 0,
+        "correlation": {},
+    }
+    if inputs.source.targets is None:
+        return part
+    design, _ = fit_design(inputs, campaign.settings)
+    cheap, labels, names = source_pairs(campaign, inputs, design)
+    part["pairs"] = len(cheap)
+    for column, name in enumerate(names):
+        pair = cheap[:, column], labels[:, column]
+        if len(cheap) > 2 and all(np.ptp(values) > 0 for values in pair):
+            part["correlation"][name] = float(np.corrcoef(*pair)[0, 1])
+    return part
 
 
 def write_report(campaign: Campaign, inputs: Inputs) -> dict[str, Any]:
@@ -135,8 +167,12 @@ def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target:
     worth.set(
         xlabel="label",
         ylabel="expected information / nats",
-        title=f"worth of each label (reliability of the score {numbers['reliability']:.2f})",
+        title=f"worth of each label{_reliability(numbers['reliability'])}",
         ylim=(0, None),
     )
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _reliability(value: float | None) -> str:
+    return "" if value is None else f" (reliability of the score {value:.2f})"

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seedselect.atbagging import ATBagging
 from seedselect.campaign.campaign import MANIFEST, Campaign
 from seedselect.campaign.input_files import InputFiles
-from seedselect.campaign.inputs import Inputs, fit_source, info_numbers, input_record, load_inputs
+from seedselect.campaign.inputs import (
+    Inputs,
+    fit_design,
+    fit_source,
+    info_numbers,
+    input_record,
+    load_inputs,
+)
 from seedselect.campaign.manifest import Entry, Manifest, Round, versions
 from seedselect.campaign.selected import write_selected
-from seedselect.campaign.settings import PickSettings, label_costs
-from seedselect.errors import SeedSelectError
+from seedselect.campaign.settings import (
+    Method,
+    PickSettings,
+    label_costs,
+    labels_needed,
+    method_of,
+)
+from seedselect.design import SourceDesign
+from seedselect.errors import SeedSelectError, SourceWarning
 from seedselect.frames.descriptors import describe
 from seedselect.scores.quality import shape_quality
 from seedselect.selection import Selection
@@ -38,7 +54,8 @@ def first_round(
     """
     check_new(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    inputs = load_inputs(source, pool, settings, directory)
+    method = method_of(settings, first=True)
+    inputs = load_inputs(source, pool, settings, directory, labels_needed=labels_needed(settings))
     data = {"source": inputs.source, **({} if pool is None else {"pool": inputs.pool})}
     manifest = Manifest(
         kind=inputs.pool.kind,
@@ -50,7 +67,7 @@ def first_round(
         entries=[],
     )
     campaign = Campaign(directory, manifest)
-    _Choice(campaign, inputs, settings).make()
+    _Choice(campaign, inputs, settings, method).make()
     return campaign
 
 
@@ -99,8 +116,11 @@ def next_round(
         manifest.duplicates_dropped += inputs.pool.n - len(inputs.kept)
         if quality_key is not None:
             raw = info_numbers(candidates, quality_key)[inputs.kept]
-            quality = shape_quality(raw, temper=settings.temper)
-    _Choice(campaign, inputs, settings, name, quality).make()
+            quality = _shaped(raw, settings)
+    method = method_of(settings, first=False)
+    if quality is not None:
+        method = Method("atbagging", f"the worth of a label is given by {quality_key}")
+    _Choice(campaign, inputs, settings, method, name, quality).make()
     return len(manifest.entries) - before
 
 
@@ -150,6 +170,51 @@ def points(campaign: Campaign, entries: Sequence[Entry], inputs: Inputs, pool: s
     return rows
 
 
+def _shaped(worth: Array, settings: PickSettings) -> Array:
+    return shape_quality(worth, temper=1.0 if settings.temper is None else settings.temper)
+
+
+def source_pairs(
+    campaign: Campaign, inputs: Inputs, design: SourceDesign, pool: str = ""
+) -> tuple[Array, Array, list[str]]:
+    """Return the source's labels and the labels that came in, of the same rows.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    inputs : Inputs
+    design : SourceDesign
+        Whose committee carries the source's labels to rows of other pools.
+    pool : str
+        Name of the pool that `inputs` holds.
+
+    Returns
+    -------
+    cheap, labels : array (m, K)
+        Of the targets that both have.
+    names : list of str
+    """
+    source = inputs.source
+    states = campaign.states()
+    done = [entry for entry in campaign.entries if states[entry.key] == "done"]
+    if source.targets is None or not done:
+        return np.empty((0, 0)), np.empty((0, 0)), []
+    labels, names = campaign.labels().targets([entry.key for entry in done])
+    own = np.array([inputs.is_source and entry.pool == pool for entry in done])
+    cheap = np.empty((len(done), source.targets.shape[1]))
+    if own.any():
+        cheap[own] = source.targets[[e.pool_row for e, mine in zip(done, own, strict=True) if mine]]
+    if not own.all():
+        others = [entry for entry, mine in zip(done, own, strict=True) if not mine]
+        cheap[~own] = design.predict(points(campaign, others, inputs, pool))
+    both = [name for name in names if name in source.target_names]
+    return (
+        cheap[:, [source.target_names.index(name) for name in both]],
+        labels[:, [names.index(name) for name in both]],
+        both,
+    )
+
+
 @dataclass
 class _Choice:
     """A round in the making.
@@ -160,6 +225,7 @@ class _Choice:
     inputs : Inputs
     settings : PickSettings
         Those of the campaign, with size and seed of this round.
+    method : Method
     pool : str
         Name of the pool that `inputs` holds.
     given : array, optional
@@ -169,6 +235,7 @@ class _Choice:
     campaign: Campaign
     inputs: Inputs
     settings: PickSettings
+    method: Method
     pool: str = ""
     given: Array | None = None
 
@@ -176,6 +243,39 @@ class _Choice:
         """Choose, and write what was chosen."""
         self.states = self.campaign.states()
         self._sort_entries()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SourceWarning)
+            choose = self._by_design if self.method.name == "design" else self._by_atbagging
+            selection, kind = choose()
+        notes = [str(w.message) for w in caught if issubclass(w.category, SourceWarning)]
+        for other in caught:
+            if not issubclass(other.category, SourceWarning):
+                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        self._record(selection, kind, notes)
+
+    def _by_design(self) -> tuple[Selection, str]:
+        inputs = self.inputs
+        design, own_rows = fit_design(inputs, self.campaign.settings)
+        cheap, labels, _ = source_pairs(self.campaign, inputs, design, self.pool)
+        if len(cheap):
+            design.learn(cheap, labels)
+        known = None
+        if inputs.is_source and not own_rows and inputs.pool.targets is not None:
+            known = inputs.pool.targets[inputs.kept]
+        selection = design.select(
+            self.settings.n,
+            pool=None if own_rows else inputs.rows(),
+            cheap=known,
+            labeled=np.array(self.here["done"] + self.here["pending"], dtype=int),
+            pending=points(self.campaign, self.elsewhere, inputs, self.pool),
+            cost=self._costs(),
+            budget=self.settings.budget,
+            excluded=np.array(self.here["failed"], dtype=int),
+            random_state=self.settings.seed,
+        )
+        return selection, "expected_error"
+
+    def _by_atbagging(self) -> tuple[Selection, str]:
         # The committee and features are those of the first round; the draw has its own seed.
         model, own_rows = fit_source(self.inputs, self.campaign.settings)
         if self.given is None:
@@ -186,7 +286,7 @@ class _Choice:
             # Excluded without conditioning: nothing was learnt there.
             if quality is None:
                 raw, _ = model.pool_quality(None if own_rows else self.inputs.rows())
-                quality, kind = shape_quality(raw, temper=self.settings.temper), "score"
+                quality, kind = model.shaped(raw), "score"
             quality[self.here["failed"]] = 0.0
         selection = model.select(
             self.settings.n,
@@ -199,7 +299,7 @@ class _Choice:
             quality=quality,
             random_state=self.settings.seed,
         )
-        self._record(selection, kind)
+        return selection, kind
 
     def _sort_entries(self) -> None:
         """Tell what was chosen from this pool, by state, from what was chosen elsewhere."""
@@ -218,6 +318,15 @@ class _Choice:
             elif entry.pool != self.pool and state != "failed":
                 self.elsewhere.append(entry)
 
+    def _method_name(self, info: dict[str, Any]) -> str:
+        if self.method.name == "design":
+            return "expected-error design" if info["rho2"] else "V-optimal design"
+        if self.settings.sampler == "random":
+            return "a uniform draw"
+        if self.settings.quality == "diversity":
+            return "diversity alone"
+        return "ATBagging"
+
     def _costs(self) -> Array | None:
         return label_costs(self.settings, self.inputs.pool.sizes[self.inputs.kept])
 
@@ -227,8 +336,10 @@ class _Choice:
             return np.ones(len(self.inputs.kept)), "diversity"
         done = [entry for entry in self.campaign.entries if self.states[entry.key] == "done"]
         if len(done) < ENOUGH_LABELS:
+            if self.inputs.source.targets is None:
+                return np.ones(len(self.inputs.kept)), "diversity"
             return None, ""
-        targets = self.campaign.labels().targets([entry.key for entry in done])
+        targets, _ = self.campaign.labels().targets([entry.key for entry in done])
         judge = ATBagging(n_estimators=100, random_state=self.settings.seed).fit(
             points(self.campaign, done, self.inputs, self.pool), targets
         )
@@ -236,9 +347,9 @@ class _Choice:
             judge.calibration_.expected_error(judge.committee_.predict(block).var(axis=0, ddof=1))
             for block in self.inputs.rows().blocks(4096)
         ]
-        return shape_quality(np.concatenate(spread), temper=self.settings.temper), "label_spread"
+        return _shaped(np.concatenate(spread), self.settings), "label_spread"
 
-    def _record(self, selection: Selection, kind: str) -> None:
+    def _record(self, selection: Selection, kind: str, notes: list[str]) -> None:
         info = selection.diagnostics
         manifest = self.campaign.manifest
         number = len(manifest.rounds) + 1
@@ -273,11 +384,16 @@ class _Choice:
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
                 n=len(selection),
                 seed=self.settings.seed,
-                reliability=float(info["reliability"]),
+                reliability=info.get("reliability"),
                 rank=info.get("rank"),
                 length_scale=info["length_scale"],
                 n_labelled=counts["done"],
                 n_pending=counts["pending"],
+                method=self._method_name(info),
+                reason=self.method.reason,
+                rho2=info.get("rho2"),
+                label_share=info.get("label_share"),
+                notes=notes,
             )
         )
         write_selected(self.campaign.directory, number, chosen, self.inputs.pool)

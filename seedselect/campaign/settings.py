@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,12 +21,20 @@ class PickSettings(Section):
     ----------
     n : int or None
         Frames or rows to choose; None takes what `budget` pays for.
+    method : {"auto", "design", "atbagging"}
+        "auto" chooses the first round by expected-error design, unless an option is given that only
+        ATBagging has, and the later ones by ATBagging's acquisition: what measured best.
     score : {"local", "marginal", "joint"}
     sampler : {"kdpp", "map", "random"}
         "random" draws uniformly, for test sets and controls.
     quality : {"score", "diversity"}
         "diversity" ignores the labels of the source.
-    temper : float
+    form : {"tempered", "published"}
+        "published" takes the score as the published method does.
+    temper : float or None
+        Exponent of the score; None is 0.5 for the score of the source and 1 for other qualities.
+    floor : float
+        Smallest quality that the score gives.
     n_estimators : int or "auto"
     n_features : int
     length_factor : float
@@ -50,10 +59,13 @@ class PickSettings(Section):
     """
 
     n: int | None = Field(None, ge=1)
+    method: Literal["auto", "design", "atbagging"] = "auto"
     score: Literal["local", "marginal", "joint"] = "local"
     sampler: Literal["kdpp", "map", "random"] = "kdpp"
     quality: Literal["score", "diversity"] = "score"
-    temper: float = Field(1.0, ge=0)
+    form: Literal["tempered", "published"] = "tempered"
+    temper: float | None = Field(None, ge=0)
+    floor: float = Field(0.3, gt=0, le=1)
     n_estimators: int | Literal["auto"] = "auto"
     n_features: int = Field(512, ge=2, multiple_of=2)
     length_factor: float = Field(0.5, gt=0)
@@ -68,6 +80,61 @@ class PickSettings(Section):
     drop: list[str] = Field([])
     max_source: int = Field(20000, ge=2)
     seed: Seed = 0
+
+
+#: Options that only ATBagging has.
+ATBAGGING_OPTIONS = ("score", "sampler", "quality", "form", "temper", "floor", "cost_exponent")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a round is chosen.
+
+    Attributes
+    ----------
+    name : {"design", "atbagging"}
+    reason : str
+    """
+
+    name: str
+    reason: str
+
+
+def method_of(settings: PickSettings, first: bool) -> Method:
+    """Return the method of a round, and why it is the one.
+
+    Parameters
+    ----------
+    settings : PickSettings
+        As they were given: what was not given is not among its set fields.
+    first : bool
+        Whether it is the first round.
+
+    Raises
+    ------
+    SeedSelectError
+        If the design is asked for, with options that it does not have.
+    """
+    asked = [name for name in ATBAGGING_OPTIONS if name in settings.model_fields_set]
+    option = "" if not asked else f"--{asked[0].replace('_', '-')}"
+    if settings.method == "design":
+        if first and asked:
+            raise SeedSelectError(
+                f"{option} is an option of ATBagging: leave it out, or use --method atbagging"
+            )
+        return Method("design", "as --method asks for")
+    if settings.method == "atbagging":
+        return Method("atbagging", "as --method asks for")
+    if not first:
+        return Method("atbagging", "the default for later rounds, where it measured best")
+    if asked:
+        return Method("atbagging", f"because of {option}; --method design measured best")
+    return Method("design", "the default for a first round, where it measured best")
+
+
+def labels_needed(settings: PickSettings) -> bool:
+    """Tell whether the first round rests on labels of the source."""
+    return method_of(settings, first=True).name == "atbagging" and settings.quality == "score"
 
 
 def make_descriptor(settings: PickSettings, elements: Sequence[int]) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seedselect.campaign.campaign import Campaign
 from seedselect.campaign.ingestion import ingest_frames, ingest_rows
 from seedselect.campaign.input_files import AnyPath, InputFiles, as_path
-from seedselect.campaign.settings import PickSettings
+from seedselect.campaign.settings import PickSettings, labels_needed
 from seedselect.errors import SeedSelectError
 from tpainn_calc.base.locks import Lock
 
@@ -93,7 +93,9 @@ def preview(
 
     check_new(as_path(directory))
     files = InputFiles.of(source)
-    return estimate(files, None if pool is None else InputFiles.of(pool), settings)
+    candidates = None if pool is None else InputFiles.of(pool)
+    needed = labels_needed(settings)
+    return estimate(files, candidates, settings, labels_needed=needed)
 
 
 def preview_next(

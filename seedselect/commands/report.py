@@ -32,5 +32,8 @@ def run(args: argparse.Namespace) -> str:
         )
     for number, value in numbers["information_per_label_nats"].items():
         lines.append(f"  round {number}: {value:.2f} nats expected per label")
+    labels = numbers["labels"]
+    for name, value in labels["correlation"].items():
+        lines.append(f"  source and labels, {name}: r = {value:.2f} over {labels['pairs']} rows")
     lines.append(f"wrote {args.campaign / 'report.png'} and report.json")
     return "\n".join(lines)

@@ -34,9 +34,20 @@ def summary(campaign: Campaign) -> str:
         f"{len(manifest.rounds)} round(s); {count['done']} done, {count['pending']} pending, "
         f"{count['failed']} failed",
         f"  {manifest.duplicates_dropped} duplicates or correlated neighbours were dropped first",
-        f"  reliability of the score {last.reliability or 0:.2f}"
-        + ("" if last.rank is None else f", numerical rank {last.rank}"),
     ]
+    if last.method:
+        lines.append(f"  round {last.round} by {last.method}: {last.reason}")
+    if last.label_share is not None and last.rho2:
+        lines.append(
+            f"  the source's labels made {last.label_share:.0%} of the expected gain (rho2 "
+            f"{last.rho2:.2f})"
+        )
+    elif last.label_share is not None:
+        lines.append("  labels of the source played no part: there are none, or all are equal")
+    if last.reliability is not None:
+        rank = "" if last.rank is None else f", numerical rank {last.rank}"
+        lines.append(f"  reliability of the score {last.reliability:.2f}{rank}")
+    lines += [f"  note: {note}" for note in last.notes]
     return "\n".join(lines)
 
 

@@ -54,6 +54,30 @@ def shape_quality(
     return np.maximum((np.clip(score, bottom, top) / top) ** temper, floor)
 
 
+#: Forms of the quality that a score may take.
+FORMS = ("tempered", "published")
+
+#: Exponent and smallest quality of the tempered form, chosen on era5 and forbes in the benchmark.
+TEMPER, SCORE_FLOOR = 0.5, 0.3
+
+
+def published_quality(score: Array) -> Array:
+    """Return the quality of the published method: the score less its minimum, scaled to 1.
+
+    A row of the lowest score is never drawn.
+    """
+    score = np.asarray(score, dtype=float)
+    above = score - score.min()
+    top = float(above.max())
+    return above / top if top > 0 else np.ones(len(score))
+
+
+def equal_share(y: Array) -> float:
+    """Return the largest share of rows with one and the same label, over columns of y (N, K)."""
+    counts = [np.unique(column, return_counts=True)[1].max() for column in y.T]
+    return float(max(counts, default=0)) / max(len(y), 1)
+
+
 def divide_by_cost(quality: Array, cost: Array, exponent: float) -> Array:
     """Return q / c^exponent, scaled to a maximum of 1."""
     value = quality / (cost / cost.min()) ** exponent

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +118,19 @@ def make_frames():
 def rotate():
     """Return the function that turns a frame at random."""
     return rotated
+
+
+def forge_manifest(path: Path, change) -> None:
+    """Change a manifest and give it the right checksum again."""
+    content = json.loads(path.read_text())
+    content.pop("checksum")
+    change(content)
+    text = json.dumps(content, sort_keys=True)
+    content["checksum"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def forged():
+    """Return the function that changes a manifest behind the campaign's back."""
+    return forge_manifest

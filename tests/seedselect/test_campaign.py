@@ -41,7 +41,8 @@ def source(tmp_path, make_frames):
 @pytest.fixture
 def campaign(source, tmp_path, capsys):
     directory = tmp_path / "campaign"
-    assert run("pick", source, "-n", 8, "-o", directory, "--n-estimators", 20) == 0
+    words = ["--n-estimators", 20, "--method", "atbagging"]
+    assert run("pick", source, "-n", 8, "-o", directory, *words) == 0
     capsys.readouterr()
     return directory
 
@@ -110,7 +111,8 @@ def test_pick_writes_what_it_promises(campaign, source):
 def test_same_seed_same_choice(source, tmp_path, campaign):
     for seed, same in ((0, True), (1, False)):
         other = tmp_path / f"other{seed}"
-        run("pick", source, "-n", 8, "-o", other, "--n-estimators", 20, "--seed", seed)
+        words = ["--n-estimators", 20, "--seed", seed, "--method", "atbagging"]
+        run("pick", source, "-n", 8, "-o", other, *words)
         keys = [e.key for e in read_manifest(other).entries]
         assert (keys == [e.key for e in read_manifest(campaign).entries]) is same
 
@@ -201,7 +203,8 @@ def test_separate_pool_costs_and_budget(source, tmp_path, make_frames, capsys):
 def test_diversity_needs_no_labels(tmp_path, make_frames, capsys):
     path = tmp_path / "bare.extxyz"
     write_frames(path, [replace(f, energy=None, forces=None) for f in make_frames(30)])
-    refuse(capsys, "--quality diversity", "pick", path, "-n", 5, "-o", tmp_path / "c")
+    words = ["pick", path, "-n", 5, "-o", tmp_path / "c", "--method", "atbagging"]
+    refuse(capsys, "--quality diversity", *words)
     assert run("pick", path, "-n", 5, "-o", tmp_path / "c", "--quality", "diversity") == 0
     assert run("next", tmp_path / "c", "-n", 5) == 0
 

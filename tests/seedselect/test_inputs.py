@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +97,7 @@ def test_a_dry_run_refuses_what_the_real_one_refuses(dry, tmp_path, make_frames,
     refuse(capsys, "n=21 exceeds the 20 rows", "pick", source, "-n", 21, "--dedup", 0, *out)
     refuse(capsys, "no such file", "pick", tmp_path / "nothing.extxyz", "-n", 3, *out)
     refuse(capsys, "No module", "pick", source, "-n", 3, "--descriptor", "no.such:thing", *out)
-    refuse(capsys, "no labels", "pick", bare, "-n", 3, "--score", "local", *out)
+    refuse(capsys, "no labels", "pick", bare, "-n", 3, "--method", "atbagging", *out)
     refuse(capsys, "row 19 has no finite label", "pick", half, "-n", 3, *out)
     refuse(capsys, "already holds a campaign", "pick", source, "-n", 3, "-o", done, *FEW, *dry)
     budget = ["--sampler", "map", "--cost", "atoms", "--budget", 5]
@@ -206,16 +204,6 @@ def test_no_path_holds_nul(tmp_path, make_frames, capsys):
         refuse(capsys, "NUL", command[0], "a\0b", *command[1:])
 
 
-def forged(path: Path, change) -> None:
-    """Change a manifest and give it the right checksum again."""
-    content = json.loads(path.read_text())
-    content.pop("checksum")
-    change(content)
-    text = json.dumps(content, sort_keys=True)
-    content["checksum"] = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps(content))
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -237,7 +225,7 @@ def forged(path: Path, change) -> None:
         lambda c: c.update(entries=None),
     ],
 )
-def test_a_manifest_that_contradicts_itself(change, tmp_path, make_frames, capsys):
+def test_a_manifest_that_contradicts_itself(change, tmp_path, make_frames, forged, capsys):
     write_frames(tmp_path / "s.extxyz", make_frames(8))
     assert run("pick", tmp_path / "s.extxyz", "-n", 3, "-o", tmp_path / "c", *FEW) == 0
     path = tmp_path / "c" / "manifest.json"
@@ -248,7 +236,7 @@ def test_a_manifest_that_contradicts_itself(change, tmp_path, make_frames, capsy
     assert path.read_bytes() == broken
 
 
-def test_an_entry_whose_pool_row_is_another_frame_is_noticed(tmp_path, make_frames, capsys):
+def test_an_entry_whose_pool_row_is_another_frame_is_noticed(tmp_path, make_frames, forged, capsys):
     write_frames(tmp_path / "s.extxyz", make_frames(8))
     assert run("pick", tmp_path / "s.extxyz", "-n", 3, "-o", tmp_path / "c", *FEW) == 0
     rows = {entry.pool_row for entry in read_manifest(tmp_path / "c").entries}
