@@ -2,7 +2,12 @@
 
 The exported module has ``forward(species, centre, neighbour, edge_vec)`` → per-atom energies, and
 the same cut into ``connect``, ``embed``, ``layer(k, ...)`` and ``readout`` for programs that
-exchange the states of ghost atoms between blocks. ``manifest.json`` is among its extra files.
+exchange the states of ghost atoms between blocks; ``forces(gradient, edges, n)`` turns the gradient
+by the edge vectors into forces. Typed attributes say what the model is, see
+:class:`tpainn_calc.torchscript.Deployed`; ``manifest.json`` is among the extra files.
+
+The LAMMPS plugin and :func:`load_exported` take attributes and weights from such a file and never
+run its program, see :mod:`tpainn_calc.deployed`.
 """
 
 from __future__ import annotations
@@ -12,18 +17,19 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
-from tpainn_calc import ops
 from tpainn_calc.base.errors import ModelFileError
-from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.files import replacing
+from tpainn_calc.deployed import MANIFEST_FILE, load_deployed, seal
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import Kernel, Manifest, load_model, parse_manifest
+from tpainn_calc.modelfile import Kernel, Manifest, load_model
 from tpainn_calc.potential import Potential, predict
+from tpainn_calc.torchscript import Deployed
 
-MANIFEST_FILE = "manifest.json"
+__all__ = ["EXPORT_TOLERANCE", "MANIFEST_FILE", "export_model", "load_exported"]
+
 # the exported and the eager model differ by rounding alone
 EXPORT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -63,45 +69,45 @@ def export_model(
     """
     potential, manifest = load_model(model, dtype=dtype, kernel=kernel)
     stored = manifest.model_copy(update={"dtype": str(potential.dtype).removeprefix("torch.")})
-    buffer = io.BytesIO()
-    extra = {MANIFEST_FILE: stored.model_dump_json()}
+    archive = io.BytesIO()
     with _torchscript():
-        torch.jit.save(torch.jit.script(potential), buffer, _extra_files=extra)
-    unchecked = Path(path).with_name(f".{Path(path).name}.unchecked")
-    try:
-        write_atomically(unchecked, buffer.getvalue())
-        exported, stored = load_exported(unchecked)
-        _compare(potential, exported, stored, path)
-        os.replace(unchecked, path)
-    finally:
-        unchecked.unlink(missing_ok=True)
+        torch.jit.save(
+            torch.jit.script(Deployed(potential, stored)),
+            archive,
+            _extra_files={MANIFEST_FILE: stored.model_dump_json()},
+        )
+        program = torch.jit.load(io.BytesIO(archive.getvalue()))
+    _compare(potential, program, stored, path)
+    with replacing(path) as unchecked:
+        unchecked.write_bytes(seal(archive.getvalue()))
+        _compare(potential, load_deployed(unchecked)[0], stored, path)
     return stored
 
 
 def load_exported(path: str | os.PathLike[str]) -> tuple[torch.jit.ScriptModule, Manifest]:
-    """Load an exported model and its manifest.
+    """Load an exported model and its manifest; its program is that of this package.
+
+    The file is read as data, see :mod:`tpainn_calc.deployed`: nothing in it runs.
+
+    Returns
+    -------
+    torch.jit.ScriptModule
+        :class:`tpainn_calc.potential.Potential` with the weights of the file, in TorchScript.
+    Manifest
 
     Raises
     ------
     ModelFileError
-        If the file cannot be read as TorchScript, holds no manifest or one of a newer schema.
+        If the file cannot be read, is damaged, is not ours, or of another schema.
     """
-    extra = {MANIFEST_FILE: ""}
-    ops.load()  # fused exports call it; plain ones load without
-    try:
-        with _torchscript():
-            module = torch.jit.load(str(path), _extra_files=extra)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFileError(f"{path} is not a readable exported model ({reason})") from None
-    if not extra[MANIFEST_FILE]:
-        raise ModelFileError(f"{path} is TorchScript, but not exported by T-PaiNN (no manifest)")
-    return module, parse_manifest(extra[MANIFEST_FILE], path)
+    potential, manifest = load_deployed(path)
+    with _torchscript():
+        return torch.jit.script(potential), manifest
 
 
 def _compare(
     potential: Potential,
-    exported: torch.jit.ScriptModule,
+    exported: Potential | torch.jit.ScriptModule,
     manifest: Manifest,
     path: str | os.PathLike[str],
 ) -> None:

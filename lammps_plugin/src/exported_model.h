@@ -1,33 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only
 
-   One exported model (NAME.pt, see tpainn_calc/export.py): loads it, checks its golden values, and
-   gives the energies of a graph with their gradient by the edge vectors. All units are eV and Å.
+   One exported model (NAME.pt, see deployed_file.h): loads it, checks its golden values, and gives
+   the energies of a graph with their gradient by the edge vectors. All units are eV and Å.
 
-   This header is free of libtorch, so that only one source file pays for its headers. Everything
+   This header is free of libtorch, so that few source files pay for its headers. Everything
    here throws std::exception with a one-line message. */
 
 #ifndef TPAINN_EXPORTED_MODEL_H
 #define TPAINN_EXPORTED_MODEL_H
 
+#include "model_info.h"
+
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace tpainn {
-
-// What the manifest of the file says.
-struct ModelInfo {
-  std::string path, name, dtype, level_of_theory, device;
-  std::vector<std::string> elements; // in the order of species indices
-  double cutoff = 0;                 // Å
-  int n_blocks = 0, n_features = 0;
-  std::map<std::pair<std::string, std::string>, double> shortest; // Å, per pair of elements
-
-  size_t state_bytes() const { return 4 * n_features * (dtype == "float64" ? 8 : 4); }
-};
 
 // A graph in the caller's memory. Edges point from a centre (< n_centre) to a neighbour (< n_node).
 struct Graph {
@@ -65,7 +54,7 @@ public:
 
 class ExportedModel {
 public:
-  // device: "cpu" or "cuda:N"; may_fall_back: take the CPU if this file cannot run on a GPU
+  // device: "cpu" or "cuda:N"; may_fall_back: take the CPU if the GPU gives other numbers
   ExportedModel(const std::string &path, const std::string &device, bool may_fall_back);
   ~ExportedModel();
   ExportedModel(ExportedModel &&) noexcept;
@@ -84,12 +73,8 @@ public:
                           StateExchange *exchange, bool per_atom_virial, Sums &sums) const;
 
 private:
-  struct Golden load();
-  std::string problem_on_gpu() const;
-  void check_golden(const struct Golden &golden) const;
-
-  struct Network; // what needs libtorch
-  std::unique_ptr<Network> m_network;
+  struct State; // what needs libtorch
+  std::unique_ptr<State> m_state;
   ModelInfo m_info;
 };
 

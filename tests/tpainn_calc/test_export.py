@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from tpainn_calc.deployed import seal
 from tpainn_calc.errors import ModelFileError
 from tpainn_calc.export import MANIFEST_FILE, export_model, load_exported
 from tpainn_calc.graph import Graph
@@ -64,6 +66,24 @@ def test_block_by_block(model, cluster, tmp_path, request, kernel):
     torch.testing.assert_close(module.readout(s, g.species), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_other_programs_may_run_it(model, cluster, tmp_path):
+    """The program of the file, for hosts that trust it: energies, and forces from the gradient."""
+    path = tmp_path / "exported.pt"
+    export_model(model, path, kernel="plain")
+    program = torch.jit.load(str(path))
+    eager, _ = load_model(model, kernel="plain")
+    g = Graph.from_atoms(cluster(), eager.elements, eager.cutoff)
+    wanted = predict(eager, g)
+    edge_vec = g.edge_vec.requires_grad_(True)
+    edges = program.connect(g.centre, g.neighbour, edge_vec, g.n_atoms, g.n_atoms)
+    energies = program.energies(g.species, edges)
+    (gradient,) = torch.autograd.grad(energies.sum(), edge_vec)
+    torch.testing.assert_close(energies, wanted.energies)
+    torch.testing.assert_close(program.forces(gradient, edges, g.n_atoms), wanted.forces)
+    assert program.elements == list(eager.elements)
+    assert program.cutoff == eager.cutoff
+
+
 def test_manifest_can_be_read_without_this_package(model, tmp_path):
     path = tmp_path / "exported.pt"
     export_model(model, path, kernel="plain")
@@ -79,9 +99,9 @@ def test_wrong_numbers_are_noticed(model, tmp_path, monkeypatch, error):
     """As if TorchScript had spoilt a weight."""
     script = torch.jit.script
 
-    def spoilt(potential):
-        other = copy.deepcopy(potential)
-        other.network.output[0].bias += error
+    def spoilt(deployed):
+        other = copy.deepcopy(deployed)
+        other.potential.network.output[0].bias += error
         return script(other)
 
     monkeypatch.setattr(torch.jit, "script", spoilt)
@@ -110,7 +130,10 @@ def test_bad_files(model, tmp_path):
     foreign = tmp_path / "foreign.pt"
     module = torch.jit.script(torch.nn.Linear(2, 2))
     torch.jit.save(module, str(foreign))
-    assert "not exported by T-PaiNN (no manifest)" in refused(foreign)
+    assert "was not exported by T-PaiNN" in refused(foreign)
+    # before files were sealed
+    torch.jit.save(module, str(foreign), _extra_files={MANIFEST_FILE: "{}"})
+    assert "exported by an older version of T-PaiNN: export it again with" in refused(foreign)
     manifest = json.loads(read_manifest(model).model_dump_json())
     for text, complaint in [
         ("{", "damaged"),
@@ -118,7 +141,9 @@ def test_bad_files(model, tmp_path):
         (json.dumps(manifest | {"schema_version": 99}), "newer"),
         (json.dumps({k: manifest[k] for k in manifest if k != "golden"}), "'golden'"),
     ]:
-        torch.jit.save(module, str(foreign), _extra_files={MANIFEST_FILE: text})
+        archive = io.BytesIO()
+        torch.jit.save(module, archive, _extra_files={MANIFEST_FILE: text})
+        foreign.write_bytes(seal(archive.getvalue()))
         assert complaint in refused(foreign)
 
 
