@@ -58,17 +58,22 @@ void DeviationFile::write(int64_t step, const std::vector<double> &atoms,
     v_min = std::min(v_min, d);
     v_sum += d * d;
   }
+  errno = 0;
+  bool written = true;
   if (!m_file) {
     m_file.reset(fopen(m_path.c_str(), "w"));
-    if (!m_file)
-      throw std::runtime_error("deviation file \"" + m_path + "\": " + std::strerror(errno));
-    fprintf(m_file.get(), "#%11s%19s%19s%19s%19s%19s%19s\n", "step", "max_devi_v", "min_devi_v",
-            "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f");
+    written = m_file && fprintf(m_file.get(), "#%11s%19s%19s%19s%19s%19s%19s\n", "step",
+                                "max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f",
+                                "min_devi_f", "avg_devi_f") > 0;
   }
-  fprintf(m_file.get(), "%12lld%19.6e%19.6e%19.6e%19.6e%19.6e%19.6e\n",
-          static_cast<long long>(step), v_max, v_min, std::sqrt(v_sum / 9), largest, smallest,
-          sums[0] / n_atoms);
-  fflush(m_file.get()); // drivers read it while the run goes on, and after it was killed
+  // flushed: drivers read it while the run goes on, and after it was killed
+  written = written &&
+            fprintf(m_file.get(), "%12lld%19.6e%19.6e%19.6e%19.6e%19.6e%19.6e\n",
+                    static_cast<long long>(step), v_max, v_min, std::sqrt(v_sum / 9), largest,
+                    smallest, sums[0] / n_atoms) > 0 &&
+            fflush(m_file.get()) == 0;
+  if (!written)
+    throw std::runtime_error("deviation file \"" + m_path + "\": " + std::strerror(errno));
 }
 
 } // namespace tpainn

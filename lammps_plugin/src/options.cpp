@@ -16,6 +16,7 @@ static const std::map<std::string, Ghosts> GHOSTS{{"auto", Ghosts::automatic},
                                                   {"extended", Ghosts::extended}};
 static const std::map<std::string, Range> RANGE{
     {"warn", Range::warn}, {"stop", Range::stop}, {"off", Range::off}};
+static const std::map<std::string, Levels> LEVELS{{"same", Levels::same}, {"any", Levels::any}};
 
 template <typename Value>
 static Value choose(const std::map<std::string, Value> &known, const std::string &keyword,
@@ -42,7 +43,8 @@ static std::string device_of(const std::string &word) {
 }
 
 Options parse_options(const std::vector<std::string> &words) {
-  static const std::vector<std::string> KEYWORDS{"device", "ghosts", "deviation", "range"};
+  static const std::vector<std::string> KEYWORDS{"device", "ghosts", "deviation", "range",
+                                                 "levels"};
   Options options;
   size_t k = 0;
   const auto next = [&](const std::string &keyword, const std::string &what) {
@@ -58,6 +60,8 @@ Options parse_options(const std::vector<std::string> &words) {
       options.ghosts = choose(GHOSTS, keyword, next(keyword, "auto, fold, exchange or extended"));
     } else if (keyword == "range") {
       options.range = choose(RANGE, keyword, next(keyword, "warn, stop or off"));
+    } else if (keyword == "levels") {
+      options.levels = choose(LEVELS, keyword, next(keyword, "same or any"));
     } else if (keyword == "deviation") {
       const std::string every = next(keyword, "N FILE");
       if (!is_number(every) || std::stoi(every) == 0)

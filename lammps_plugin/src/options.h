@@ -3,7 +3,7 @@
    The arguments of pair_style tpainn:
 
      pair_style tpainn [device auto|cpu|cuda|cuda:N] [ghosts auto|fold|exchange|extended]
-                       [deviation N FILE] [range warn|stop|off]
+                       [deviation N FILE] [range warn|stop|off] [levels same|any]
 
    Unknown words are refused with the nearest known one, never ignored. */
 
@@ -26,10 +26,14 @@ enum class Ghosts {
 // What happens when two atoms are closer than any such pair in the training set.
 enum class Range { warn, stop, off };
 
+// Whether the models of a committee may be of different levels of theory.
+enum class Levels { same, any };
+
 struct Options {
   std::string device = "auto";
   Ghosts ghosts = Ghosts::automatic;
   Range range = Range::warn;
+  Levels levels = Levels::same;
   int deviation_every = 0; // 0: no deviation file
   std::string deviation_file;
 };

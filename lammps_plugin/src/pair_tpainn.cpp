@@ -175,24 +175,30 @@ void PairTPaiNN::average() {
   }
 }
 
-// What is to end the run, if anything; less than that is warned of here.
+std::string PairTPaiNN::name_pair(const tpainn::RangeGuard::Pair &pair) const {
+  const int i = pair.first, j = pair.second;
+  return fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
+                     m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
+}
+
+// What is to end the run, if anything; less than that is warned of here: every pair once.
 std::string PairTPaiNN::check_range() {
-  static constexpr int MAX_WARNINGS = 10;
-  if (!m_range.violated()) return "";
-  const int i = m_range.first(), j = m_range.second();
-  const auto atoms =
-      fmt::format("pair_style tpainn: atoms {} ({}) and {} ({})", atom->tag[i],
-                  m_symbols[atom->type[i] - 1], atom->tag[j], m_symbols[atom->type[j] - 1]);
-  if (m_range.coincident())
-    return fmt::format("{} are on top of each other at step {}", atoms, update->ntimestep);
-  const auto message = fmt::format(
-      "{} are {:.3f} Å apart at step {}, closer than any such pair in the "
-      "training set ({:.3f} Å)",
-      atoms, m_range.distance() / angstrom(), update->ntimestep, m_range.limit() / angstrom());
-  if (m_options.range == tpainn::Range::stop) return message;
-  if (++m_range_warnings <= MAX_WARNINGS)
-    error->warning(FLERR,
-                   message + (m_range_warnings == MAX_WARNINGS ? "; no more such warnings" : ""));
+  static constexpr size_t MAX_WARNINGS = 10;
+  for (const auto &pair : m_range.closest_first()) {
+    if (pair.coincident)
+      return fmt::format("{} are on top of each other at step {}", name_pair(pair),
+                         update->ntimestep);
+    const auto message = fmt::format(
+        "{} are {:.3f} Å apart at step {}, closer than any such pair in the training set ({:.3f} Å)",
+        name_pair(pair), pair.distance / angstrom(), update->ntimestep, pair.limit / angstrom());
+    if (m_options.range == tpainn::Range::stop) return message;
+    if (m_reported.size() >= MAX_WARNINGS) break;
+    const std::pair<tagint, tagint> tags =
+        std::minmax(atom->tag[pair.first], atom->tag[pair.second]);
+    if (!m_reported.insert(tags).second) continue;
+    const bool last = m_reported.size() == MAX_WARNINGS;
+    error->warning(FLERR, message + (last ? "; no more such warnings" : ""));
+  }
   return "";
 }
 

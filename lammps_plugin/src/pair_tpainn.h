@@ -16,7 +16,9 @@
 #include "range_guard.h"
 
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace LAMMPS_NS {
@@ -45,7 +47,11 @@ private:
   void allocate();
   void load_models(const std::vector<std::string> &files);
   void map_elements(const std::vector<std::string> &symbols);
+  void check_levels_of_theory();
+  void check_masses();
   void check_special_bonds();
+  void check_bonded_styles();
+  void check_exclusions();
   void set_threads();
   void set_range();
   tpainn::Ghosts choose_mode(std::string &reason);
@@ -55,6 +61,7 @@ private:
   void rebuild_graph();
   void evaluate();
   std::string check_range();
+  std::string name_pair(const tpainn::RangeGuard::Pair &pair) const;
   void stop_together(std::string problem);
   void evaluate_model(size_t m);
   void average();
@@ -76,7 +83,7 @@ private:
   tpainn::EdgeList m_edges;
   tpainn::GhostComm m_ghosts;
   tpainn::RangeGuard m_range;
-  int m_range_warnings = 0;
+  std::set<std::pair<tagint, tagint>> m_reported; // pairs that were warned of in this run
   bigint m_built = -1; // timestep of the neighbour list that m_edges was built from
   std::vector<std::vector<int64_t>> m_species; // per model, per node
   std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")

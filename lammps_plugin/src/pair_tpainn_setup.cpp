@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
 
    The part of pair_style tpainn that runs before the first step: arguments, model files, element
-   names, ghost mode, threads. */
+   names, ghost mode, threads. What other commands may spoil is in pair_tpainn_checks.cpp. */
 
 #include "nearest_word.h"
 #include "pair_tpainn.h"
@@ -144,9 +144,11 @@ void PairTPaiNN::map_elements(const std::vector<std::string> &symbols) {
 void PairTPaiNN::init_style() {
   if (m_models.empty()) error->all(FLERR, "pair_style tpainn: no pair_coeff command gives a model");
   if (!atom->tag_enable) error->all(FLERR, "pair_style tpainn needs atom IDs");
+  check_levels_of_theory();
+  check_masses();
   check_special_bonds();
-  if (neighbor->exclude)
-    error->warning(FLERR, "pair_style tpainn: neigh_modify exclude hides atoms from the model");
+  check_bonded_styles();
+  check_exclusions();
   if (m_deviation_file && m_models.size() < 2)
     error->all(FLERR, "pair_style tpainn: deviation needs a committee: give several model files to "
                       "pair_coeff");
@@ -171,8 +173,11 @@ void PairTPaiNN::announce(const std::string &reason) {
   if (comm->me != 0) return;
   for (const auto &model : m_models) {
     const auto &info = model.info();
-    utils::logmesg(lmp, "pair_style tpainn: {} ({}, {}, cut-off {} Å, {} blocks x {} channels)\n",
-                   info.path, info.name, info.dtype, info.cutoff, info.n_blocks, info.n_features);
+    utils::logmesg(lmp,
+                   "pair_style tpainn: {} ({}, {}, {} kernel, cut-off {} Å, {} blocks x {} "
+                   "channels)\n",
+                   info.path, info.name, info.dtype, info.kernel, info.cutoff, info.n_blocks,
+                   info.n_features);
   }
   utils::logmesg(lmp, "pair_style tpainn: ghosts {} ({}), device {}, {} thread(s) per rank\n",
                  tpainn::name_of(m_mode), reason, m_models[0].info().device, m_threads);
@@ -231,24 +236,7 @@ void PairTPaiNN::set_range() {
           limit = std::max(limit, found->second * angstrom());
         }
   m_range.set_limits(n, limits, COINCIDENCE * angstrom());
-  m_range_warnings = 0;
-}
-
-// Bonded atoms are neighbours like any others here, but LAMMPS leaves them out of the lists when
-// their special_bonds factors are zero, which is the default.
-void PairTPaiNN::check_special_bonds() {
-  if (atom->molecular == Atom::ATOMIC || !atom->nspecial) return;
-  bigint hidden = 0, all_hidden;
-  for (int i = 0; i < atom->nlocal; ++i)
-    for (int k = 1; k <= 3; ++k)
-      if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        hidden += atom->nspecial[i][k - 1] - (k > 1 ? atom->nspecial[i][k - 2] : 0);
-  MPI_Allreduce(&hidden, &all_hidden, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-  if (all_hidden)
-    error->all(FLERR,
-               "pair_style tpainn: special_bonds hides {} bonded pairs from the neighbor list; "
-               "use: special_bonds lj/coul 1 1 1 (or remove the bonds)",
-               all_hidden / 2);
+  m_reported.clear();
 }
 
 void PairTPaiNN::reserve_comm() {

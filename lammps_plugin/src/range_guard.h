@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only
 
    Notices when two atoms are closer than any such pair in the training set: what the model says
-   there is extrapolation. The limits come from the manifests. Two atoms in one place are noticed
-   whatever the manifests say: there is no force that could be right. */
+   there is extrapolation. The limits come from the model files. Two atoms in one place are noticed
+   whatever the files say: there is no force that could be right. */
 
 #ifndef TPAINN_RANGE_GUARD_H
 #define TPAINN_RANGE_GUARD_H
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -14,6 +15,12 @@ namespace tpainn {
 
 class RangeGuard {
 public:
+  struct Pair {
+    int first, second; // LAMMPS atoms
+    double distance, limit;
+    bool coincident;
+  };
+
   // limit of all pairs of types 1..n_types, 0 for none, and the distance below which two atoms
   // are one and the same place; in LAMMPS' unit of length
   void set_limits(int n_types, const std::vector<double> &limits, double coincidence) {
@@ -26,37 +33,33 @@ public:
     }
   }
 
-  void start() {
-    m_worst = 1.0;
-    m_coincident = false;
-  }
+  void start() { m_pairs.clear(); }
 
   // called for every edge: almost always one comparison
   void look(int i, int j, double r2, const int *type) {
     if (r2 >= m_largest2) return;
     const double limit2 = m_limit2[type[i] * m_width + type[j]];
-    if (r2 < limit2 * m_worst || r2 < m_coincidence2) {
-      m_worst = limit2 > 0 ? r2 / limit2 : 0;
-      m_coincident = m_coincident || r2 < m_coincidence2;
-      m_first = i;
-      m_second = j;
-      m_distance = std::sqrt(r2);
-      m_limit = std::sqrt(limit2);
-    }
+    const bool coincident = r2 < m_coincidence2;
+    if ((r2 < limit2 || coincident) && (m_pairs.size() < MAX_PAIRS || coincident))
+      m_pairs.push_back({i, j, std::sqrt(r2), std::sqrt(limit2), coincident});
   }
 
-  bool violated() const { return m_worst < 1.0; }
-  bool coincident() const { return m_coincident; }
-  int first() const { return m_first; }
-  int second() const { return m_second; }
-  double distance() const { return m_distance; }
-  double limit() const { return m_limit; }
+  // What was seen since start(): coincident atoms, then by how far below their limits they are.
+  const std::vector<Pair> &closest_first() {
+    std::sort(m_pairs.begin(), m_pairs.end(), [](const Pair &a, const Pair &b) {
+      if (a.coincident != b.coincident) return a.coincident;
+      return a.distance * b.limit < b.distance * a.limit;
+    });
+    return m_pairs;
+  }
 
 private:
-  int m_width = 1, m_first = 0, m_second = 0;
-  bool m_coincident = false;
-  double m_largest2 = 0, m_coincidence2 = 0, m_worst = 1, m_distance = 0, m_limit = 0;
+  static constexpr size_t MAX_PAIRS = 1000; // in one step
+
+  int m_width = 1;
+  double m_largest2 = 0, m_coincidence2 = 0;
   std::vector<double> m_limit2; // (n_types + 1) squared
+  std::vector<Pair> m_pairs;
 };
 
 } // namespace tpainn

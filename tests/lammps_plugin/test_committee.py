@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -97,12 +99,31 @@ def test_range_in_other_units(box, ranged):
     assert "are 0.700 Å apart" in single_point(squeezed(box), ranged, Setup(units="real")).log
 
 
-def test_warnings_stop_after_ten(tmp_path, box, ranged):
-    write_data(tmp_path / "data", squeezed(box), ["H", "O"])
+def test_a_full_disk_is_noticed(box, committee):
+    with pytest.raises(TPaiNNError, match=r'deviation file "/dev/full": No space left on device'):
+        single_point(box, committee, Setup(options="deviation 1 /dev/full"))
+
+
+def ran_in(tmp_path, atoms, model) -> str:
+    write_data(tmp_path / "data", atoms, ["H", "O"])
     (tmp_path / "in").write_text(
         "units metal\natom_style atomic\nread_data data\n"
-        f"pair_style tpainn\npair_coeff * * {ranged} H O\ntimestep 0.00001\nfix 1 all nve\nrun 30\n"
+        f"pair_style tpainn\npair_coeff * * {model} H O\ntimestep 0.00001\nfix 1 all nve\nrun 30\n"
     )
-    log = run_input(tmp_path / "in")
+    return run_input(tmp_path / "in")
+
+
+def test_every_pair_is_warned_of_once(tmp_path, box, ranged):
+    # one pair far inside the range for many steps does not hide the others
+    log = ran_in(tmp_path, squeezed(box), ranged)
+    pairs = re.findall(r"atoms (\d+) \(\w+\) and (\d+) .*closer than any such pair", log)
+    assert len(pairs) > 1
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
+    assert {"1", "2"} in [set(pair) for pair in pairs]
+
+
+def test_warnings_stop_after_ten(tmp_path, box, make_model, export):
+    model = export(make_model("wide", shortest_distances={"H-O": 1.2}))  # longer than any bond
+    log = ran_in(tmp_path, box, model)
     assert log.count("closer than any such pair") == 10
     assert log.count("no more such warnings") == 1
