@@ -53,6 +53,10 @@ def map_blocks(pool: Pool, function: Callable[[int, Array], Result]) -> Iterator
         start += len(block)
 
 
+#: Largest number of a row.
+LARGEST = float(np.finfo(np.float32).max)
+
+
 def regroup(blocks: Iterable[Array], size: int) -> Iterator[Array]:
     """Yield the same rows in blocks of exactly `size` (the last may be shorter)."""
     waiting: list[Array] = []
@@ -72,13 +76,18 @@ def regroup(blocks: Iterable[Array], size: int) -> Iterator[Array]:
 
 
 def check_finite(block: Array, start: int, name: str) -> Array:
-    """Return `block` or say where its first NaN or infinity is."""
-    if not np.isfinite(block).all():
-        row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(block)))
-        kind = "NaN" if np.isnan(block[row, column]) else "inf"
+    """Return `block` or say where its first NaN, infinity or absurdly large number is.
+
+    Forests compute in float32, so what float32 cannot hold is as good as infinite.
+    """
+    wrong = ~(np.abs(block) <= LARGEST)
+    if wrong.any():
+        row, column = (int(v[0]) for v in np.nonzero(wrong))
+        value = block[row, column]
+        kind = "NaN" if np.isnan(value) else f"{value:.4g}"
         raise SeedSelectError(
-            f"{name} contains NaN or inf ({kind} at row {start + row}, column {column}): "
-            "drop or impute the row before selecting"
+            f"{name} contains NaN or inf, or numbers beyond {LARGEST:.2g} ({kind} at row "
+            f"{start + row}, column {column}): drop or impute the row before selecting"
         )
     return block
 

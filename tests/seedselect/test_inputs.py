@@ -142,6 +142,7 @@ def test_tables_that_are_damaged(tmp_path, capsys):
     cases = {
         "'y' has shape (19,), but 'X' has 20 rows": {"X": X, "y": y[:19]},
         "contains NaN or inf": {"X": np.where(X > 1, np.nan, X), "y": y},
+        "numbers beyond 3.4e+38 (1e+200": {"X": np.where(X > 1, 1e200, X), "y": y},
         "needs a two-dimensional array 'X'": {"X": y, "y": y},
     }
     for match, arrays in cases.items():
