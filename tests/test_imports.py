@@ -7,6 +7,7 @@ tpainn_calc.base, the ground floor.
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,35 @@ def test_packages_follow_the_arrows(package):
         if found:
             wrong[str(file.relative_to(ROOT))] = found
     assert not wrong
+
+
+def imports_of(package: str) -> dict[str, set[str]]:
+    """Modules of a package, and which of them each imports, inside functions too."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / package).rglob("*.py")
+    }
+    found = {}
+    for name, path in paths.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names: set[str] = set()
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                # from a package, either its modules or what its __init__ defines
+                names |= inside & set(paths) or {node.module}
+        found[name] = names & set(paths) - {name}
+    return found
+
+
+@pytest.mark.parametrize("package", ["tpainn", "tpainn_calc", "seedselect"])
+def test_no_package_imports_in_a_circle(package):
+    graph = imports_of(package)
+    if package == "tpainn_calc":
+        graph["tpainn_calc"] = set()  # hands on names when they are asked for
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

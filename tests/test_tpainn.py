@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 import tpainn
 import tpainn_calc
@@ -25,3 +28,18 @@ def test_is_light():
     program = "import tpainn, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_what_setup_installs_is_there():
+    """Every example that setup.cfg names for the wheel, and the methods in the citation."""
+    root = Path(__file__).parents[1]
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    folders = setup["options.data_files"]
+    assert "share/tpainn/examples/lammps" in folders
+    for patterns in folders.values():
+        for pattern in patterns.split():
+            assert list(root.glob(pattern)), pattern
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    cited = " ".join(reference["url"] for reference in citation["references"])
+    assert all(number in cited for number in ("2102.03150", "2603.24752", "2602.02415"))

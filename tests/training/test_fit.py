@@ -46,6 +46,8 @@ def test_run_learns_and_leaves_everything_behind(config_file: Path, frames: list
     assert manifest.training["n_train"] + manifest.training["n_test"] <= len(frames)
     assert manifest.errors["set"] == "test"
     assert set(manifest.shortest_distances) == {"H-O", "H-H"}
+    assert set(manifest.coordination) == {"H", "O"}
+    assert manifest.coordination["O"]["H"].most >= manifest.coordination["O"]["H"].fewest
     assert potential.elements == ("H", "O")
 
 
