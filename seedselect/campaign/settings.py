@@ -23,7 +23,7 @@ class PickSettings(Section):
         Frames or rows to choose; None takes what `budget` pays for.
     method : {"auto", "design", "atbagging"}
         "auto" chooses the first round by expected-error design, unless an option is given that only
-        ATBagging has, and the later ones by ATBagging's acquisition: what measured best.
+        ATBagging has, and the later ones by ATBagging's acquisition.
     score : {"local", "marginal", "joint"}
     sampler : {"kdpp", "map", "random"}
         "random" draws uniformly, for test sets and controls.
@@ -126,10 +126,12 @@ def method_of(settings: PickSettings, first: bool) -> Method:
     if settings.method == "atbagging":
         return Method("atbagging", "as --method asks for")
     if not first:
-        return Method("atbagging", "the default for later rounds, where it measured best")
+        return Method("atbagging", "the default for later rounds")
     if asked:
-        return Method("atbagging", f"because of {option}; --method design measured best")
-    return Method("design", "the default for a first round, where it measured best")
+        return Method(
+            "atbagging", f"because of {option}; without such options it is an expected-error design"
+        )
+    return Method("design", "the default for a first round")
 
 
 def labels_needed(settings: PickSettings) -> bool:

@@ -33,8 +33,11 @@ def campaign_lock(directory: AnyPath, patience: float = 0.0) -> Lock:
     patience : float
         Seconds to wait for another process.
     """
-    busy = f"{directory}: process {{holder}} is working on this campaign; wait for it to end and "
-    return Lock(as_path(directory) / ".lock", f"{busy}try again", patience=patience)
+    busy = (
+        f"{directory}: process {{holder}} is working on this campaign; wait for it to end and try "
+        "again"
+    )
+    return Lock(as_path(directory) / ".lock", busy, patience=patience)
 
 
 def begin(
