@@ -108,3 +108,20 @@ def test_archives_of_unequal_columns_are_refused(tmp_path: Path, name: str, chan
     np.savez(tmp_path / "bad.npz", **{**columns, name: change(columns[name])})
     with pytest.raises(DataError, match="is not an archive of QM9: "):
         QM9Frames(tmp_path / "bad.npz")
+
+
+def test_a_flipped_bit_of_an_archive_is_one_line(tmp_path: Path) -> None:
+    columns = {"id": [1], "offset": [0, 1], "Z": [1], "pos": [[0.0, 0, 0]], "u0": [-0.5]}
+    np.savez(tmp_path / "good.npz", **{name: np.array(x) for name, x in columns.items()})
+    good = (tmp_path / "good.npz").read_bytes()
+    refused = 0
+    for place in range(0, len(good), 3):
+        for bit in (0, 5):
+            flipped = bytes([good[place] ^ 1 << bit])
+            (tmp_path / "bad.npz").write_bytes(good[:place] + flipped + good[place + 1 :])
+            try:
+                list(QM9Frames(tmp_path / "bad.npz"))
+            except DataError as error:
+                refused += 1
+                assert "is not an archive of QM9: " in str(error)  # noqa: PT017
+    assert refused > 100

@@ -196,9 +196,10 @@ def _problem(
     if abs(found["energy"]) > LARGEST_ENERGY * len(atoms):
         return f"an energy of {found['energy']:.3g} eV"
     if "forces" in found:
+        component = float(np.abs(found["forces"]).max())
+        if component > LARGEST_FORCE:  # before it is squared
+            return f"a force of {component:.3g} eV/Å"
         largest = float(np.linalg.norm(found["forces"], axis=1).max())
-        if largest > LARGEST_FORCE:
-            return f"a force of {largest:.3g} eV/Å"
         if max_force is not None and largest > max_force:
             return f"force {largest:.1f} eV/Å exceeds max_force {max_force}"
     if min_distance is not None:

@@ -14,6 +14,18 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from tpainn_calc.base.errors import DataError, one_line
 
+#: What zipfile and NumPy raise on archives that are damaged, or of another kind. A damaged header
+#: may ask for a compression or an encryption that does not exist.
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 LEVEL = "B3LYP/6-31G(2df,p)"
 
 
@@ -35,11 +47,11 @@ class QM9Frames(Sequence[Atoms]):
         if not path.is_file():
             raise DataError(f"no data file {path}")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
                 names = ("id", "offset", "Z", "pos", "u0")
                 self._columns = {name: archive[name] for name in names}
             _check_lengths(self._columns)
-        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise DataError(f"{path} is not an archive of QM9: {one_line(error)}") from None
 
     @property

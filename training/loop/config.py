@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpainn_calc.base.schema import NonNegative, Positive, Section
+from tpainn_calc.base.schema import NonNegative, Positive, Section, Seed
 from training.classical.config import SampledFrames
 from training.fit.sections import LossSection, ModelSection, OptimizerSection, TuneSection
 from training.labels.engines.config import EngineConfig
@@ -202,7 +202,7 @@ class LoopConfig(Section):
 
     output: str
     name: str = "potential"
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     classical: SampledFrames
     test: TestStage
