@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from ase import units
 from numpy.typing import NDArray
 from scipy.special import erfc
 
 from seedselect.frames.frame import Frame
 from seedselect.frames.neighbors import neighbor_pairs
 from tpainn_calc.base.arrays import Array
+from training.forcefields.water_model import WATER_MODELS
 
 Index = NDArray[np.intp]
 
-KCAL = 0.0433641153  # eV
 COULOMB = 14.399645  # eV Angstrom / e^2
+KJ_PER_MOL = units.kJ / units.mol  # eV
 
-# SPC/Fw (Wu, Tepper, Voth, J. Chem. Phys. 124, 024503, 2006, table I).
-BOND_K, BOND_R = 1059.162 * KCAL, 1.012
-ANGLE_K, ANGLE_0 = 75.90 * KCAL, np.deg2rad(113.24)
-EPSILON, SIGMA = 0.1554253 * KCAL, 3.165492
-CHARGE = {8: -0.82, 1: 0.41}
+SPC_FW = WATER_MODELS["spcfw"]
+BOND_K, BOND_R = SPC_FW.bond_k / 100 * KJ_PER_MOL, 10 * SPC_FW.bond_length
+ANGLE_K, ANGLE_0 = SPC_FW.angle_k * KJ_PER_MOL, np.deg2rad(SPC_FW.angle)
+EPSILON, SIGMA = SPC_FW.epsilon * KJ_PER_MOL, 10 * SPC_FW.sigma
+CHARGE = {8: SPC_FW.oxygen_charge, 1: -SPC_FW.oxygen_charge / 2}
 
 #: Mean bond enthalpies in kJ/mol by elements and order (CRC Handbook, section 9).
 BOND_ENTHALPY = {

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from tpainn_calc.base.frames import attach_results
 from tpainn_calc.base.schema import load_config
-from tpainn_calc.errors import ConfigError
+from tpainn_calc.errors import ConfigError, DataError
 from training.classical import generate as module
 from training.classical.config import ClassicalConfig
 from training.classical.contract import Limits
@@ -138,3 +138,18 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err.strip()
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_process_that_is_killed_is_one_line_and_no_hang(
+    config: ClassicalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    source = config.source.model_copy(
+        update={
+            "calculator": "label_calculators.FaultyEMT",
+            "arguments": {"how": "segfault", "limit": -1e9},
+        }
+    )
+    fatal = config.model_copy(update={"source": source, "workers": 2})
+    with pytest.raises(DataError, match="was killed, perhaps for want of memory"):
+        generate(fatal, tmp_path, progress=False)

@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ase import Atoms
 from tqdm import tqdm
 
-from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.records import first_difference, read_record, write_record
 from training.classical.config import ClassicalConfig
@@ -107,8 +109,19 @@ def _run_jobs(jobs: list[Job], workers: int) -> Iterator[int]:
         yield from map(_run_job, jobs)
         return
     # spawn: OpenMM and torch do not survive a fork of their threads
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        yield from pool.imap_unordered(_run_job, jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), context) as executor:
+        futures = [executor.submit(_run_job, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that sampled was killed, perhaps for want of memory: fewer workers; "
+                "what is finished is kept"
+            ) from None
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _run_job(job: Job) -> int:

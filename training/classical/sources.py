@@ -38,18 +38,7 @@ def make_source(s: AnySource, base: Path) -> Source:
         need("openmm", "source water")
         from training.classical.water import WaterSource
 
-        return WaterSource(
-            s.model,
-            tuple(s.n_molecules),
-            tuple(s.temperatures),
-            tuple(s.densities),
-            tuple(s.pressures),
-            s.frames,
-            s.spacing,
-            s.equilibration,
-            s.timestep,
-            s.stress,
-        )
+        return WaterSource.from_section(s)
     if isinstance(s, MoleculesSection):
         need("rdkit", "source molecules")
         from training.classical.molecules import MoleculeSource

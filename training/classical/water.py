@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from tpainn_calc.base.frames import attach_results
+from training.classical.config import WaterSection
 from training.classical.contract import Rejected, Shard
 from training.forcefields.water import WaterCalculator
 from training.forcefields.water_model import (
@@ -58,6 +59,22 @@ class WaterSource:
     equilibration: float = 2.0
     timestep: float = 0.5
     stress: bool = True
+
+    @classmethod
+    def from_section(cls, s: WaterSection) -> WaterSource:
+        """Source that a configuration describes."""
+        return cls(
+            s.model,
+            tuple(s.n_molecules),
+            tuple(s.temperatures),
+            tuple(s.densities),
+            tuple(s.pressures),
+            s.frames,
+            s.spacing,
+            s.equilibration,
+            s.timestep,
+            s.stress,
+        )
 
     @cached_property
     def parameters(self) -> WaterModel:

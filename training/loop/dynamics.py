@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ase import Atoms
 from tpainn_calc.base.errors import ConfigError, StructureError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
+from tpainn_calc.base.records import read_record, write_record
 from training.classical.dynamics import langevin
 from training.loop.committee import committee, largest_deviation
 from training.loop.config import MDStage
@@ -109,9 +109,10 @@ def run_in_ase(
         if not record.is_file():
             new = langevin_dynamics(md, start, models, device)
             write_atomically(path, to_extxyz(new.frames) if new.frames else b"")
-            write_atomically(record, json.dumps({"ended": new.ended}).encode())
+            write_record(record, {"ended": new.ended})
         frames = read_extxyz(path) if path.stat().st_size else []
-        done.append(Trajectory(frames, json.loads(record.read_text())["ended"]))
+        ended = read_record(record, "remove it, and the trajectory is run again")["ended"]
+        done.append(Trajectory(frames, str(ended)))
     return done
 
 
