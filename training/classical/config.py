@@ -17,7 +17,7 @@ def _named(value: Any) -> Any:
 
 
 class SourceSection(Section):
-    """What all sources have.
+    """Settings of all sources.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ AnySource = WaterSection | MoleculesSection | CalculatorSection | LammpsSection
 
 
 class SampledFrames(Section):
-    """What makes a set of classical frames, and which of them are kept.
+    """A source of classical frames, and bounds on those that are kept.
 
     Attributes
     ----------

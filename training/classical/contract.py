@@ -1,4 +1,4 @@
-"""What a classical source is: independent pieces of work that yield labelled frames."""
+"""The contract of a classical source: independent shards that yield labelled frames."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rejected:
 
 
 class Source(Protocol):
-    """Where classical frames come from.
+    """A source of classical frames.
 
     A source must be picklable, and :meth:`frames` must depend on the shard and the seed alone:
     then shards run in any order, on any process, and again after an interruption.
@@ -66,7 +66,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a frame must keep to be worth training on.
+    """Bounds that a frame must keep to be worth training on.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Limits:
     min_distance: float = 0.5
 
     def problem(self, atoms: Atoms) -> str | None:
-        """Why a frame is rejected, or None."""
+        """Reason why a frame is rejected, or None."""
         if not np.isfinite(atoms.positions).all():
             return "positions are not finite"
         energy = atoms.get_potential_energy()

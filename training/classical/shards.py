@@ -13,7 +13,7 @@ from tpainn_calc.base.frames import SUFFIX, FrameStore, to_extxyz, write_shard
 
 
 def shard_file(folder: Path, key: str, form: str) -> Path:
-    """Where the frames of a shard are, in format ``hdf5`` or ``extxyz``."""
+    """File of the frames of a shard, in format ``hdf5`` or ``extxyz``."""
     return folder / f"{key}{SUFFIX if form == 'hdf5' else '.extxyz'}"
 
 
@@ -35,7 +35,7 @@ def write_frames(
 
 
 def rejected_lines(folder: Path, key: str) -> list[str]:
-    """What was left out of a shard."""
+    """A line for each frame that was left out of a shard."""
     listed = folder / f"{key}.rejected"
     if listed.is_file():
         return list(json.loads(listed.read_text()))

@@ -1,4 +1,4 @@
-"""Which frames failed, and when it is the engine that does not work."""
+"""Failed frames, told from an engine that does not work."""
 
 from __future__ import annotations
 

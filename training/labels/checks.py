@@ -25,7 +25,7 @@ ENOUGH = 8
 
 
 def problem_of(label: Label) -> str | None:
-    """Why a label alone is not usable, or None."""
+    """Reason why a label is not usable, judged alone, or None."""
     results = label.atoms.calc.results
     if not label.converged:
         return "not converged"

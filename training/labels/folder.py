@@ -22,7 +22,7 @@ CURE = "put it back, or remove it"
 
 
 class LabelFolder:
-    """What engines said about the frames of a campaign.
+    """Labels and failures of the frames of a campaign.
 
     ``KEY.extxyz`` is a label, ``KEY.failed.json`` a frame without one and the reason,
     ``engine.json`` who made them. Every file is written in one piece: a killed run loses the

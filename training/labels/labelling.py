@@ -36,7 +36,7 @@ PATIENCE = 120.0
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Result of a run.
 
     Attributes
     ----------

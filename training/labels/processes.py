@@ -106,7 +106,7 @@ def label_on_processes(
 
 
 def _outcome(future: Future[Label | Failure], time_limit: float | None) -> Label | Failure | None:
-    """What became of a frame; None where its process died."""
+    """Result for a frame; None where its process died."""
     try:
         return future.result()
     except TimeoutError:

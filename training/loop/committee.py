@@ -90,7 +90,7 @@ def _common(
     section: PretrainStage | AutotuneStage,
     block: int = 1,
 ) -> dict[str, Any]:
-    """What pretraining and tuning of a member have in common."""
+    """Settings that pretraining and tuning of a member have in common."""
     seed = config.seed + member
     return {
         "output": str(output.resolve()),

@@ -15,7 +15,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class PickStage(Section):
-    """How many frames are picked, and how.
+    """Number of frames that are picked, and the way.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class PickStage(Section):
 
 
 class LabelStage(Section):
-    """Who labels.
+    """The engine that labels, and its place.
 
     Attributes
     ----------
@@ -120,7 +120,8 @@ class CommitteeStage(Section):
     ----------
     size : int
     pretrain : {"each", "once"}
-        ``once``: all start from one pretrained model; cheaper, and they differ less than they err.
+        ``once``: all start from one pretrained model; cheaper, but the
+        deviation of such a committee is far below its error.
     """
 
     size: Annotated[int, Field(ge=2)] = 3
@@ -175,7 +176,7 @@ class MDStage(Section):
 
 
 class StopStage(Section):
-    """When it is enough; what comes first counts.
+    """Criteria that end the loop; the first that is met counts.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What is done: a marker per stage, written when its results are on disk."""
+"""Markers of finished stages, written when their results are on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tpainn_calc.base.records import read_record, write_record
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage leaves.
+    """Outputs of a stage.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which loop a folder holds."""
+"""Record of the loop that a folder holds."""
 
 from __future__ import annotations
 

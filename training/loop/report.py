@@ -1,4 +1,4 @@
-"""What a loop has reached: a table, figures and a page."""
+"""Report of a loop: a table, figures and a page."""
 
 from __future__ import annotations
 

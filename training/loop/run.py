@@ -254,7 +254,7 @@ class Loop:
     # -- what comes next ---------------------------------------------------------------------
 
     def _enough(self, number: int) -> str | None:
-        """Why the loop ends after a round, or None."""
+        """Reason to end the loop after a round, or None."""
         stop = self.config.stop
         md = self._result(self._name(number, "md"))
         labels = self._result(self._name(number, "label"))["labels"]

@@ -1,4 +1,4 @@
-"""What a loop does when others are to work."""
+"""The end of a command whose work is to be done elsewhere."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which cheap level of theory to pretrain on: each against a few frames with DFT labels."""
+"""The choice of a cheap level of theory to pretrain on, by a few frames with DFT labels."""

@@ -1,4 +1,4 @@
-"""How much a cheap level says about another one: energies, forces, stress."""
+"""A cheap level of theory beside another one: energies, forces, stress."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def score(self) -> float:
-        """What the teacher leaves to be learnt: 0 for the reference itself, 1 for no teacher.
+        """Part that the teacher leaves to be learnt: 0 for the reference itself, 1 for no teacher.
 
         The geometric mean over energies (slope 1, against reference energies alone) and forces
         (against forces of zero), as far as there are labels.

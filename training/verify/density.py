@@ -1,4 +1,4 @@
-"""What an error of the pressure means for the density."""
+"""The density error that an error of the pressure implies."""
 
 from __future__ import annotations
 

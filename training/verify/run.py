@@ -34,7 +34,7 @@ FIRST_ORDER = 0.05
 
 @dataclass(frozen=True)
 class Settings:
-    """What is verified, and how.
+    """Settings of a verification.
 
     Attributes
     ----------

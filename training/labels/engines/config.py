@@ -212,7 +212,7 @@ BY_NAME: dict[str, type[Section]] = {
 
 
 def engine_of_name(value: Any) -> Any:
-    """What a name of an engine, or of a water model, stands for in a configuration."""
+    """Settings that a name of an engine, or of a water model, stands for."""
     if not isinstance(value, str):
         return value
     if value in get_args(WaterModelConfig.model_fields["model"].annotation):

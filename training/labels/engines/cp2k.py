@@ -107,7 +107,7 @@ def _scf_report(text: str) -> str:
 
 
 def _abort_message(text: str) -> str:
-    """What CP2K's box of asterisks says."""
+    """Message in CP2K's box of asterisks."""
     _, mark, rest = text.partition("[ABORT]")
     if not mark:
         return ""
@@ -158,7 +158,7 @@ class _CP2KShell:
             os.environ.setdefault(name, "1")
 
     def version(self) -> str:
-        """What ``cp2k --version`` says."""
+        """First line of ``cp2k --version``."""
         program = next((w for w in shlex.split(self.command) if "cp2k" in Path(w).name), "")
         folder, name = Path(shutil.which(program) or "").parent, Path(program).name
         binary = folder / name.replace("cp2k_shell", "cp2k")

@@ -92,7 +92,7 @@ EPS_SCF {config.eps_scf:.1e}
 
 
 def _basis_of_each(config: CP2KConfig) -> str:
-    """Where every element has a basis set of its own; otherwise ASE writes it."""
+    """Section of an element with a basis set of its own; otherwise ASE writes it."""
     if isinstance(config.basis, str):
         return ""
     kinds = [f"&KIND {e}\nBASIS_SET {name}\n&END KIND" for e, name in config.basis.items()]
