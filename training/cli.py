@@ -233,6 +233,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from training.labels.engines.config import load_engine
     from training.verify.run import Settings, verify
 
+    logging.getLogger("MDAnalysis").setLevel(logging.WARNING)  # it tells what it guesses
     settings = Settings(
         arguments.model,
         arguments.trajectory,
