@@ -135,7 +135,7 @@ def water(tmp_path_factory) -> Water:
     masses = np.where(atoms.numbers == 8, 15.999, 1.008)
     water = Water(folder, model, masses, float(atoms.cell[0, 0]))
     water.lammps(
-        "minimize 0 0.5 100 200\nvelocity all create 600 1 loop geom\ntimestep 0.0005\n"
+        "minimize 0 0.5 100 200\nvelocity all create 600 1 loop all\ntimestep 0.0005\n"
         "run 40\nwrite_data state nocoeff\n",
         data.name,
     )

@@ -16,6 +16,7 @@ from tpainn_calc.errors import TPaiNNError
 def lammps(tmp_path, box, deployed):
     """Function that runs commands on a water box; returns LAMMPS' output."""
 
+    # loop all: velocities that do not hang on the last digit of a coordinate, as those of "geom" do
     def run(
         commands: str,
         atoms=box,
@@ -30,7 +31,7 @@ def lammps(tmp_path, box, deployed):
         (tmp_path / "in").write_text(
             f"units metal\natom_style atomic\nbox tilt large\n{before}\nread_data data\n"
             f"{pair or style}\ntimestep 0.0005\nthermo 10\nthermo_modify lost error\n"
-            f"velocity all create 300 1 loop geom\n{commands}\n"
+            f"velocity all create 300 1 loop all\n{commands}\n"
         )
         return run_input(tmp_path / "in", ranks)
 
@@ -123,7 +124,10 @@ def test_dynamics_with_an_empty_rank(lammps, box):
 
 
 def test_nve_conserves_energy(lammps):
-    rows = thermo(lammps("fix 1 all nve\nthermo_style custom step etotal ke\nrun 60"))
+    # the forces of random weights are steep: a time step at which no two atoms run into each other
+    rows = thermo(
+        lammps("timestep 0.0002\nfix 1 all nve\nthermo_style custom step etotal ke\nrun 60")
+    )
     assert np.ptp(rows[:, 2]) > 0.5
     assert np.ptp(rows[:, 1]) < 0.01 * np.ptp(rows[:, 2])
 
@@ -133,7 +137,9 @@ def test_minimize(lammps, ranks):
     output = lammps("thermo_style custom step pe fmax\nminimize 0 1e-3 200 400", ranks=ranks)
     rows = thermo(output)
     assert rows[-1, 1] < rows[0, 1] - 0.1
-    assert rows[-1, 2] < 0.1 * rows[0, 2]
+    assert (np.diff(rows[:, 1]) <= 0).all()
+    # conjugate gradients lower the energy, not the force, in every step
+    assert rows[-1, 2] < 0.5 * rows[0, 2]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
