@@ -79,7 +79,7 @@ class ATBagging(BaseEstimator):
     form : {"tempered", "published"}, default "tempered"
         The published form takes the score less its minimum as it is: rows of the lowest score are
         never drawn, which hurts where many labels of the source are equal.
-    temper : float, default 0.5
+    temper : float, default 0.25
         Exponent of the clipped score in the tempered form; 0 is diversity alone.
     floor : float, default 0.3
         Smallest quality in the tempered form, where the largest is 1.

@@ -57,8 +57,11 @@ class SourceDesign(BaseEstimator):
         Rows of the pool that may be chosen and over which the error is averaged, drawn at random;
         all rows where the pool has no more. There are at least four candidates for every row that
         is asked for.
+    fit_covariance : bool, default False
+        Fit signal, length and noise of the process to the source's labels, within a factor of two
+        or three of the default (l = √d, noise 0.1). In the benchmark that gained nothing.
     n_fit : int, default 400
-        Rows of the source on which the covariance is fitted.
+        Rows of the source on which they are fitted.
     random_state : int, RandomState or None
         Rules which rows are looked at. With an int, equal calls give equal results.
 
@@ -67,7 +70,7 @@ class SourceDesign(BaseEstimator):
     rho2_ : float
         The value in use: `rho2`, or what `learn` made of it; 0 without labels.
     kernel_ : GaussianKernel
-        In units of the columns' deviations over the source; with another pool it is fitted anew.
+        In units of the columns' deviations over the source; another pool has its own units.
     labels_ : {"used", "none", "constant", "ignored"}
     """
 
@@ -76,12 +79,14 @@ class SourceDesign(BaseEstimator):
         rho2: float = 0.3,
         n_candidates: int = 800,
         n_reference: int = 600,
+        fit_covariance: bool = False,
         n_fit: int = 400,
         random_state: Any = None,
     ) -> None:
         self.rho2 = rho2
         self.n_candidates = n_candidates
         self.n_reference = n_reference
+        self.fit_covariance = fit_covariance
         self.n_fit = n_fit
         self.random_state = random_state
 
@@ -237,7 +242,7 @@ class SourceDesign(BaseEstimator):
     # -- parts -------------------------------------------------------------------------------
 
     def _units_of(self, rows: Pool) -> _Units:
-        """Standardise columns on the pool, and fit the covariance in these units."""
+        """Standardise columns on the pool; the covariance is one of these units."""
         mean, scale = streamed_scale(rows)
         if not (scale > 0).any():
             raise SeedSelectError(
@@ -246,7 +251,7 @@ class SourceDesign(BaseEstimator):
             )
         kernel = GaussianKernel.unfitted(int((scale > 0).sum()))
         units = _Units(mean, scale, kernel)
-        if self.labels_ == "used":
+        if self.labels_ == "used" and self.fit_covariance:
             rng = np.random.default_rng([*self._entropy, 7])
             size = min(self.n_fit, len(self._source))
             some = np.sort(rng.choice(len(self._source), size, replace=False))

@@ -32,7 +32,7 @@ class PickSettings(Section):
     form : {"tempered", "published"}
         "published" takes the score as the published method does.
     temper : float or None
-        Exponent of the score; None is 0.5 for the score of the source and 1 for other qualities.
+        Exponent of the score; None is 0.25 for the score of the source and 1 for other qualities.
     floor : float
         Smallest quality that the score gives.
     n_estimators : int or "auto"

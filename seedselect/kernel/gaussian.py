@@ -58,8 +58,13 @@ class GaussianKernel:
         return self.signal + 1.0
 
 
+#: Factors by which a fit may leave what is sensible without labels. Labels that are mostly noise
+#: would otherwise ask for a process that is flat or all noise, and for rows that cover nothing.
+SIGNAL_FACTORS, LENGTH_FACTORS, NOISE_FACTORS = (0.3, 3.0), (0.5, 2.0), (0.1, 3.0)
+
+
 def fit_gaussian(X: Array, y: Array) -> GaussianKernel:
-    """Fit signal, length and noise by marginal likelihood.
+    """Fit signal, length and noise by marginal likelihood, within bounds.
 
     Parameters
     ----------
@@ -69,10 +74,10 @@ def fit_gaussian(X: Array, y: Array) -> GaussianKernel:
     """
     start = GaussianKernel.unfitted(X.shape[1])
     kernel = (
-        ConstantKernel(start.signal, (1e-2, 1e2))
-        * RBF(start.length, (0.02 * start.length, 50 * start.length))
+        ConstantKernel(start.signal, _around(start.signal, SIGNAL_FACTORS))
+        * RBF(start.length, _around(start.length, LENGTH_FACTORS))
         + ConstantKernel(1.0, "fixed")
-        + WhiteKernel(start.noise, (1e-3, 1e1))
+        + WhiteKernel(start.noise, _around(start.noise, NOISE_FACTORS))
     )
     process = GaussianProcessRegressor(kernel, alpha=1e-10)
     with warnings.catch_warnings():
@@ -82,3 +87,7 @@ def fit_gaussian(X: Array, y: Array) -> GaussianKernel:
     # logarithms of signal, length and noise, in this order
     theta = np.exp(LOG_STEP * np.round(process.kernel_.theta / LOG_STEP))
     return GaussianKernel(*map(float, theta))
+
+
+def _around(value: float, factors: tuple[float, float]) -> tuple[float, float]:
+    return value * factors[0], value * factors[1]

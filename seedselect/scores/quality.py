@@ -57,8 +57,8 @@ def shape_quality(
 #: Forms of the quality that a score may take.
 FORMS = ("tempered", "published")
 
-#: Exponent and smallest quality of the tempered form, chosen on era5 and forbes in the benchmark.
-TEMPER, SCORE_FLOOR = 0.5, 0.3
+#: Exponent and smallest quality of the tempered form: examples/active_learning/tuning.yaml.
+TEMPER, SCORE_FLOOR = 0.25, 0.3
 
 
 def published_quality(score: Array) -> Array:

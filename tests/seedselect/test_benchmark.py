@@ -27,6 +27,7 @@ from benchmarks.active_learning.task import data_directory, principal_components
 from benchmarks.active_learning.tasks import TASKS
 from seedselect import SeedSelectError
 from seedselect.frames.frame import Frame
+from tpainn_calc.base.schema import load_config
 
 
 def small_task(kind: str = "target transfer") -> Task:
@@ -169,6 +170,26 @@ def test_command_writes_tables_and_figures(tmp_path, monkeypatch, capsys):
     config.write_text("tasks: [era6]\nmethods: [random]\n")
     assert main([str(config)]) == 2
     assert 'did you mean "era5"' in capsys.readouterr().err
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "active_learning"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_studies_fit_their_schema(path):
+    assert load_config(path, BenchmarkConfig).repetitions >= 10
+
+
+@pytest.mark.parametrize("kind", ["target transfer", "feature shift"])
+@pytest.mark.parametrize("method", ["design", "v_optimal", "design_permuted"])
+def test_designs_are_compared_too(kind, method):
+    config = small_config(methods=["random", method], loop_seeds=[], rounds=0)
+    repetition = Repetition(small_task(kind), 0, config)
+    rows = repetition._choose(method, 0, 16)
+    assert len(set(rows)) == 16
+    assert (repetition._choose(method, 0, 8) == rows[:8]).all()
+    others = [m for m in ("design", "v_optimal", "design_permuted") if m != method]
+    assert all(set(repetition._choose(other, 0, 16)) != set(rows) for other in others)
 
 
 def test_kernel_ridge_chooses_a_sensible_model():

@@ -40,7 +40,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "teachers": TeachersConfig,
     "tune": AutotuneConfig,
 }
-OTHERS = {"benchmark", "engine"}  # seedselect's own, and the one below
+OTHERS = {"benchmark", "designs", "tuning", "engine"}  # of the active learning, and the one below
 
 
 @pytest.mark.parametrize(
