@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
-from tpainn_calc.base.errors import DataError
+from tpainn_calc.base.errors import DataError, StructureError
 from tpainn_calc.base.frames import open_frames
+from tpainn_calc.neighbors import neighbors
 from training.data.keys import LabelKeys, RelabelledFrames
 from training.data.qm9 import QM9Frames
 
@@ -203,9 +203,13 @@ def _problem(
         if max_force is not None and largest > max_force:
             return f"force {largest:.1f} eV/Å exceeds max_force {max_force}"
     if min_distance is not None:
-        short = neighbor_list("d", atoms, min_distance)
-        if len(short):
-            return f"atoms {short.min():.3f} Å apart (min_distance {min_distance})"
+        try:
+            edges = neighbors(atoms.positions, atoms.cell, atoms.pbc, min_distance)
+        except StructureError as error:  # atoms that coincide
+            return str(error)
+        if len(edges):
+            shortest = float(np.linalg.norm(edges.edge_vec, axis=1).min())
+            return f"atoms {shortest:.3f} Å apart (min_distance {min_distance})"
     return None
 
 

@@ -19,10 +19,11 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from ase.neighborlist import neighbor_list
 
 from tpainn_calc.base.arrays import Array
+from tpainn_calc.base.errors import StructureError
 from tpainn_calc.base.frames import results_of
+from tpainn_calc.neighbors import neighbors
 
 #: Frames that are looked at, and the fewest that a doubt rests on.
 MOST, FEWEST = 300, 10
@@ -186,7 +187,12 @@ def _nearest(
         forces = results_of(atoms).get("forces")
         if forces is None:
             continue
-        i, j, d, vector = neighbor_list("ijdD", atoms, _NEAR)
+        try:
+            edges = neighbors(atoms.positions, atoms.cell, atoms.pbc, _NEAR)
+        except StructureError:  # training will say what is wrong with it
+            continue
+        i, j, vector = edges.centre, edges.neighbour, edges.edge_vec
+        d = np.linalg.norm(vector, axis=1)
         order = np.lexsort((d, i))
         _, first = np.unique(i[order], return_index=True)
         for k in order[first]:
