@@ -40,7 +40,8 @@ SCHEMAS: dict[str, type[Section]] = {
     "teachers": TeachersConfig,
     "tune": AutotuneConfig,
 }
-OTHERS = {"benchmark", "designs", "tuning", "engine"}  # of the active learning, and the one below
+# of the active learning, and those below
+OTHERS = {"benchmark", "converged", "designs", "engine", "tuning"}
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,9 @@ def test_configurations_fit_their_schema(path):
     load_config(path, SCHEMAS[path.stem.removeprefix("full-")])
 
 
-def test_the_engine_of_our_own_set_is_cp2k():
-    assert load_engine(str(ROOT / "examples/water/own/engine.yaml")).kind == "cp2k"
+@pytest.mark.parametrize("name", ["engine", "converged"])
+def test_the_engines_of_our_own_sets_are_cp2k(name):
+    assert load_engine(str(ROOT / f"examples/water/own/{name}.yaml")).kind == "cp2k"
 
 
 @pytest.fixture(scope="module")

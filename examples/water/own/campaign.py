@@ -50,7 +50,11 @@ def unpack(folder: Path) -> None:
         campaign = folder / f"round-{number}"
         if not (campaign / "manifest.json").is_file():
             settings = PickSettings(
-                n=len(read_extxyz(frames)), sampler="random", quality="diversity", seed=number
+                n=len(read_extxyz(frames)),
+                sampler="random",  # their order: the first are as good a sample as any
+                quality="diversity",
+                dedup=0.0,
+                seed=number,
             )
             begin(campaign, frames, settings)
         labels = campaign / "labels"

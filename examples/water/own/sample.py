@@ -90,7 +90,7 @@ class SamplingConfig(Section):
     """
 
     timestep: Positive = 0.5
-    ceiling: Positive = 3.0
+    ceiling: Positive = 1.0
     groups: list[Group]
 
 
@@ -155,14 +155,18 @@ def density_of(atoms: Atoms) -> float:
 
 
 def sample(config: SamplingConfig, models: list[Path], seed: int, folder: Path) -> list[Atoms]:
-    """Run every trajectory that has not been run, and take its last frames."""
+    """Run every trajectory that has not been run, and take its frames after equilibration.
+
+    Where the committee loses its way (`ceiling`), the frames before count.
+    """
     taken = []
     for point in tqdm(list(points_of(config, seed)), unit="trajectory"):
         start = Start(point.start, point.temperature, 1 + 1000 * seed + len(taken))
         (run,) = run_in_lammps(point.stage(config), [start], models, folder / point.key)
         if run.ended:
             tqdm.write(f"{point.key}: {run.ended}")
-        for atoms in run.frames[-point.group.frames :] if not run.ended else []:
+        equilibration = round(point.group.equilibration / point.group.spacing)
+        for atoms in run.frames[equilibration:][: point.group.frames]:
             atoms.info |= {"group": point.group.name, "state_point": point.key, "round": seed}
             atoms.info["temperature"] = point.temperature
             if point.pressure is not None:
