@@ -14,12 +14,14 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.modelfile import load_model
 from training.cli import main
-from training.loop.config import MDStage, StopStage
+from training.loop.config import LoopConfig, MDStage, StopStage
 from training.loop.dynamics import Start
 from training.loop.lammps_dynamics import prepare
+from training.loop.run import Loop
 
 CLUSTER = """\
 5
@@ -305,6 +307,20 @@ def labelled_cluster(path: Path) -> None:
         atoms.get_forces()
         found.append(atoms)
     ase.io.write(path, found, format="extxyz")
+
+
+def test_the_pool_may_carry_labels_of_another_level(tmp_path: Path) -> None:
+    labels = "labels: {kind: ase, calculator: ase.calculators.emt.EMT, level: cheap EMT}"
+    path = write_config(tmp_path, ("    level: Morse\n", f"    level: Morse\n    {labels}\n"))
+    (tmp_path / "run").mkdir()
+    loop = Loop(load_config(path, LoopConfig), tmp_path, tmp_path / "run", progress=False)
+    assert loop.classical_level == "cheap EMT"
+    assert loop._make_pool().results == {"frames": 35, "level": "cheap EMT"}
+    for atoms in frames(tmp_path / "run" / "source.extxyz")[::10]:
+        assert (atoms.info["level"], atoms.info["sampled_with"]) == ("cheap EMT", "Morse")
+        energy = atoms.get_potential_energy()
+        atoms.calc = EMT()
+        assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
 
 
 MORSE_IN_LAMMPS = """\

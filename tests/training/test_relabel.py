@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 
-from tpainn_calc.base.frames import open_frames
+from tpainn_calc.base.errors import BusyError
+from tpainn_calc.base.frames import open_frames, write_extxyz
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.schema import check_config
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.config import ClassicalConfig
@@ -110,6 +113,21 @@ def test_interrupted_labelling_goes_on_and_ends_with_the_same_files(
     monkeypatch.setattr(Journal, "write", lambda *a: (written.append(a[1]), write(*a)))
     assert contents(generate(again, tmp_path, progress=False)) == expected
     assert len(written) == 6  # none of them twice
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        Lock(tmp_path / "out" / ".lock", ""),
+        pytest.raises(BusyError, match=f"process {os.getpid()} makes these frames"),
+    ):
+        generate(config(tmp_path, None), tmp_path, progress=False)
+
+
+def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.extxyz"
+    write_extxyz(path, [ase.build.bulk("Cu")])
+    with pytest.raises(DataError, match=r"journal.extxyz is damaged; remove it"):
+        Journal(path)
 
 
 def test_frames_that_fail_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import first_difference, read_record, write_record
 from training.classical.config import ClassicalConfig
 from training.classical.contract import Limits, Rejected, Shard, Source
@@ -51,14 +52,31 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     ------
     ConfigError
         If the folder holds frames of another configuration.
+    BusyError
+        If another process makes them.
     LabelError
         If the engine that labels does not work.
     """
     folder = expand_path(config.output, base)
+    # mistakes are said before the folder is made
     source = make_source(config.source, base)
+    level = level_of(config.source, base)
     shards = source.shards()
+    busy = f"{folder}: process {{holder}} makes these frames; wait for it to end"
+    with Lock(folder / ".lock", busy):
+        return _generate(config, source, level, shards, folder, progress)
+
+
+def _generate(
+    config: ClassicalConfig,
+    source: Source,
+    level: str,
+    shards: Sequence[Shard],
+    folder: Path,
+    progress: bool,
+) -> Path:
     engine = config.source.labels
-    _record(folder, config, source, base)
+    _record(folder, config, source, level)
     sampled = folder if engine is None else folder / "sampled"
     began = time.monotonic()
     n_frames = _sample(config, source, shards, sampled, folder, progress)
@@ -141,11 +159,11 @@ def _run_job(job: Job) -> int:
     return len(kept)
 
 
-def _record(folder: Path, config: ClassicalConfig, source: Source, base: Path) -> None:
+def _record(folder: Path, config: ClassicalConfig, source: Source, level: str) -> None:
     path = folder / "source.json"
     settings = config.model_dump(mode="json", exclude={"output", "workers"})
     record = {
-        "level": level_of(config.source, base),
+        "level": level,
         "config": settings,
         "source": source.describe(),
     }

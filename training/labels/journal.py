@@ -8,6 +8,7 @@ from pathlib import Path
 from ase import Atoms
 from tqdm import tqdm
 
+from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.frames import read_extxyz, to_extxyz
 from training.labels.breakdowns import settle
 from training.labels.engines.config import AnyEngine
@@ -34,7 +35,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known = {int(atoms.info[NUMBER]) for atoms in self._whole_frames()}
+        self.known = set(self.read())
 
     def _whole_frames(self) -> list[Atoms]:
         if not self.path.is_file():
@@ -66,12 +67,23 @@ class Journal:
             stream.write(to_extxyz([atoms]))
 
     def read(self) -> dict[int, Atoms | str]:
-        """Labelled frames, and the reasons of those without a label, by number."""
+        """Labelled frames, and the reasons of those without a label, by number.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        """
         found: dict[int, Atoms | str] = {}
         for atoms in self._whole_frames():
-            reason = atoms.info.pop(REASON, None)
-            number = int(atoms.info.pop(NUMBER))
-            found[number] = atoms if reason is None else bytes.fromhex(reason[1:]).decode()
+            try:
+                number = int(atoms.info.pop(NUMBER))
+                reason = atoms.info.pop(REASON, None)
+                found[number] = atoms if reason is None else bytes.fromhex(reason[1:]).decode()
+            except (KeyError, ValueError, TypeError):
+                raise DataError(
+                    f"{self.path} is damaged; remove it, and its labels are computed again"
+                ) from None
         return found
 
     def remove(self) -> None:

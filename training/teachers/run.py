@@ -10,6 +10,7 @@ from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.frames import checksum
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once
 from tpainn_calc.base.tables import write_table
 from training.data.frames import level_in, read_frames
@@ -48,6 +49,8 @@ def run_teachers(config: TeachersConfig, base: Path, progress: bool = True) -> l
     ------
     ConfigError
         If a teacher is not installed, or the folder holds another comparison.
+    BusyError
+        If another process works in the folder.
     DataError
         If the frames carry no energies, or are fewer than asked for.
     """
@@ -58,6 +61,19 @@ def run_teachers(config: TeachersConfig, base: Path, progress: bool = True) -> l
         levels.append(engine.level)
         engine.close()
     frames = _draw_frames(config, base)
+    busy = f"{root}: process {{holder}} compares these teachers; wait for it to end"
+    with Lock(root / ".lock", busy):
+        return _compare_all(config, base, root, levels, frames, progress)
+
+
+def _compare_all(
+    config: TeachersConfig,
+    base: Path,
+    root: Path,
+    levels: list[str],
+    frames: list[Atoms],
+    progress: bool,
+) -> list[str]:
     files = [expand_path(name, base) for name in config.data.files]
     record_once(
         root / "teachers.json",

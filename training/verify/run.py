@@ -11,12 +11,14 @@ from ase import Atoms, units
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import checksum, results_of
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once, write_record
 from tpainn_calc.base.tables import write_table
-from tpainn_calc.manifest import find_model
+from tpainn_calc.manifest import Manifest, find_model
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.observables.density import density
 from tpainn_calc.observables.trajectory import cell_vectors, load_trajectory
+from tpainn_calc.potential import Potential
 from training.fit.evaluation import Evaluation, evaluate
 from training.labels.engines.config import AnyEngine
 from training.labels.engines.factory import make_engine
@@ -92,6 +94,8 @@ def verify(settings: Settings, folder: Path, progress: bool = True) -> list[str]
     ------
     ConfigError
         A setting is wrong, or the folder holds another verification.
+    BusyError
+        Another process works in the folder.
     DataError
         The trajectory cannot be read, is too short, or no frame could be labelled.
     LabelError
@@ -103,6 +107,20 @@ def verify(settings: Settings, folder: Path, progress: bool = True) -> list[str]
     level = engine.level
     engine.close()
     run = _read_run(settings)
+    busy = f"{folder}: process {{holder}} verifies a model there; wait for it to end"
+    with Lock(folder / ".lock", busy):
+        return _label_and_compare(settings, folder, run, potential, manifest, level, progress)
+
+
+def _label_and_compare(
+    settings: Settings,
+    folder: Path,
+    run: _Run,
+    potential: Potential,
+    manifest: Manifest,
+    level: str,
+    progress: bool,
+) -> list[str]:
     record_once(
         folder / "settings.json",
         {
