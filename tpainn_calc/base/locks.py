@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -10,6 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from tpainn_calc.base.errors import BusyError
+
+_log = logging.getLogger(__name__)
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Lock:
@@ -72,6 +78,17 @@ class Lock:
                     # not `format`: a path in the message may hold braces
                     raise BusyError(self.busy.replace("{holder}", holder)) from None
                 time.sleep(0.05)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                # some file systems of clusters have none: better a warning than no work
+                _log.warning(
+                    "%s: this file system has no locks (%s); see to it yourself that one process "
+                    "at a time works here",
+                    self.path.parent,
+                    error.strerror,
+                )
+                return
             else:
                 return
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -103,6 +105,20 @@ def hold(tmp_path):
         process.wait()
         process.stdin.close()
         process.stdout.close()
+
+
+def test_a_file_system_without_locks_is_no_end(tmp_path, monkeypatch, caplog):
+    def refuse(descriptor, how):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for code in (errno.ENOSYS, errno.ENOLCK):
+        with Lock(tmp_path / "lock", "busy"):
+            assert "this file system has no locks" in caplog.text
+        caplog.clear()
+    code = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(code)), Lock(tmp_path / "lock", "busy"):
+        pass
 
 
 def test_a_lock_is_held_by_one_and_dropped_by_the_kernel(tmp_path, hold):
