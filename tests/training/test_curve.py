@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.schema import check_config, load_config
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.errors import ConfigError, DataError
 from training.study import curve
@@ -109,6 +111,22 @@ def test_a_grid_may_grow_and_a_rate_that_diverges_loses(
 
     with pytest.raises(ConfigError, match=r"scratch-n4-seed0-lr1e\+30 diverged"):
         run_curve(with_rates(1e30), base, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"sizes": [4, 0]}, r"curve\.sizes\.1: .* greater than or equal to 1"),
+        ({"sizes": [4, 8, 4]}, r"curve\.sizes: 4 is there twice"),
+        ({"seeds": [0, -1]}, r"curve\.seeds\.1"),
+        ({"learning_rates": [1e-3, 0.001]}, r"curve\.learning_rates: 0\.001 is there twice"),
+    ],
+)
+def test_points_that_cannot_be_run_are_refused(section: dict[str, Any], message: str) -> None:
+    settings = yaml.safe_load(CURVE)
+    settings["curve"] |= section
+    with pytest.raises(ConfigError, match=message):
+        check_config(settings, CurveConfig, "curve.yaml")
 
 
 def test_the_edge_of_the_grid_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,11 @@ from pydantic import Field, create_model
 from tpainn_calc.base.schema import Fraction, NonNegative, PathText, Positive, Section
 from tpainn_calc.hyperparameters import Hyperparameters
 
+#: Steps and the like; what is more cannot be counted in a lifetime.
+MOST = 10**9
+Count = Annotated[int, Field(ge=1, le=MOST)]
+#: Beyond this the weights overflow in one step.
+Rate = Annotated[float, Field(gt=0, le=1e30)]
 #: Structures of a step: more than any machine holds the gradients of is a mistake.
 MAX_BATCH = 10_000
 
@@ -112,16 +117,16 @@ class OptimizerSection(Section):
         Largest norm of the gradient.
     """
 
-    learning_rate: Positive = 1e-3
+    learning_rate: Rate = 1e-3
     weight_decay: NonNegative = 0.0
-    warmup_steps: int = Field(100, ge=0)
+    warmup_steps: int = Field(100, ge=0, le=MOST)
     schedule: Literal["cosine", "plateau"] = "cosine"
     final_fraction: Positive = 0.01
-    patience: int = Field(5, ge=1)
-    max_steps: int = Field(..., ge=1)
+    patience: Count = 5
+    max_steps: Count
     batch_size: int = Field(1, ge=1, le=MAX_BATCH)
-    validate_every: int = Field(500, ge=1)
-    early_stopping: int | None = Field(None, ge=1)
+    validate_every: Count = 500
+    early_stopping: Count | None = None
     ema_decay: Fraction = 0.999
     gradient_clip: Positive = 10.0
 
@@ -139,9 +144,9 @@ class TrainerSection(Section):
         GiB of graphs that each process keeps; those beyond are made whenever they are drawn.
     """
 
-    devices: int = Field(1, ge=1)
-    nodes: int = Field(1, ge=1)
-    graph_memory: NonNegative = 2.0
+    devices: int = Field(1, ge=1, le=1000)
+    nodes: int = Field(1, ge=1, le=100_000)
+    graph_memory: Annotated[float, Field(ge=0, le=1e6)] = 2.0
 
     @property
     def processes(self) -> int:

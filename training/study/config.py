@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tpainn_calc.base.schema import PathText, Positive, Section, Seed
+from tpainn_calc.base.schema import PathText, Section, Seed
 from training.fit.config import AutotuneConfig, FitConfig, RunConfig, TrainingConfig
 from training.fit.sections import (
     SHAPE,
     LossSection,
     ModelSection,
     OptimizerSection,
+    Rate,
     TunedModelSection,
     TuneSection,
 )
@@ -41,10 +42,19 @@ class CurveSection(Section):
     """
 
     pretrained: PathText
-    sizes: list[int] = Field(min_length=1)
+    sizes: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
-    learning_rates: list[Positive] = Field(min_length=1)
+    learning_rates: list[Rate] = Field(min_length=1)
     grid_seeds: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for key in ("sizes", "seeds", "learning_rates"):
+            values = getattr(self, key)
+            twice = [v for k, v in enumerate(values) if v in values[:k]]
+            if twice:
+                raise ValueError(f"curve.{key}: {twice[0]} is there twice")
+        return self
 
 
 class CurveConfig(RunConfig):
