@@ -6,6 +6,23 @@
 //     dv_i += u Wb xb_j + Wc xc_j v_j            (Schuett et al. 2021, Eqs. 7 and 8)
 //
 // W is a cubic B-spline over r, so no tensor with one row per edge and channel ever exists.
+//
+// Symbols, in comments and in names. Per atom: x = (xa, xb, xc) and v = (nx, ny, nz), F channels
+// each. Per edge: e, r, u, the filter W = (wa, wb, wc) and its derivatives W' and W''. Upstream
+// gradients: s by ds, and h = (hx, hy, hz) by dv. With them
+//
+//     along = u . h          mix = v . h
+//     A(r) = sum_f Wa xa s + Wc xc mix        C(r) = sum_f Wb xb h
+//
+// an edge contributes A + u . C to <(s, h), message>: dE/de is its gradient by e. A second
+// derivative is taken along a direction, which moves x by y = (ya, yb, yc), v by m = (mx, my, mz)
+// and e by he, that is r at the rate p = u . he and u at the rate q = (he - u p) / r. With
+//
+//     S(r) = sum_f Wa ya s + Wc (yc mix + xc m . h)        B(r) = sum_f Wb yb h
+//
+// the derivative along it is S + u . B + he . grad_e (A + u . C). A digit after a symbol counts
+// derivatives by r: A1 = dA/dr, C2 = d2C/dr2.
+//
 // Sums over edges run over a compressed index: over the edges of a centre for what lands on
 // centres, over the edges of a neighbour for what lands on neighbours. Each thread owns its rows,
 // hence no atomics, and the result does not depend on the run.
@@ -81,11 +98,46 @@ inline Knot<T> locate(const double *e, const T *table, int64_t intervals, double
 
 constexpr int64_t kGrain = 8;  // atoms per task at least: about 400 edges of liquid water
 
+// What a message block reads; v is null in the first block, where it is zero.
+template <typename T>
+struct Inputs {
+  const T *x, *v, *table;
+  int64_t intervals, F;
+  double cutoff;
+
+  Inputs(const Tensor &x_, const OptTensor &v_, const Tensor &table_, double cutoff_)
+      : x(x_.const_data_ptr<T>()), v(pointer<T>(v_)), table(table_.const_data_ptr<T>()),
+        intervals(table_.size(0) - 3), F(x_.size(1) / 3), cutoff(cutoff_) {}
+};
+
+// Gradients by what a message block gives.
+template <typename T>
+struct Upstream {
+  const T *ds, *dv;
+};
+
+// Gradients by what it reads. vec and table are null where nobody asks for them; the table has
+// n_chunks parts of table_size, to be summed.
+template <typename T>
+struct Gradients {
+  T *x, *v;
+  double *vec;
+  T *table;
+  int64_t table_size, n_chunks;
+};
+
+// The direction of a second derivative.
+template <typename T>
+struct Direction {
+  const T *x, *v;
+  const double *vec;
+};
+
 // ------------------------------------------------------------------------------------- forward
 
 template <typename T>
-void forward_kernel(const Edges &E, const T *x, const T *v, const T *table, int64_t intervals,
-                    double cutoff, int64_t F, T *ds, T *dv) {
+void forward_kernel(const Edges &E, const Inputs<T> &in, T *ds, T *dv) {
+  const auto [x, v, table, intervals, F, cutoff] = in;
   const int64_t W = 3 * F;
   at::parallel_for(0, E.n_centre, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -154,9 +206,11 @@ inline void scatter_table(T *__restrict__ g, const T *coef, const T *__restrict_
 }
 
 template <typename T>
-void backward_kernel(const Edges &E, const T *gs, const T *gv, const T *x, const T *v,
-                     const T *table, int64_t intervals, double cutoff, int64_t F, T *gx,
-                     T *gvn, double *ge, T *gt, int64_t table_size, int64_t n_chunks) {
+void backward_kernel(const Edges &E, const Inputs<T> &in, const Upstream<T> &up,
+                     const Gradients<T> &out) {
+  const auto [x, v, table, intervals, F, cutoff] = in;
+  const auto [gs, gv] = up;
+  const auto [gx, gvn, ge, gt, table_size, n_chunks] = out;
   const int64_t W = 3 * F;
   over_chunks(E.n_neighbour, n_chunks, [&](int64_t begin, int64_t end, int64_t chunk) {
     std::vector<T> zero(v == nullptr ? W : 0, T(0)), scratch(gt ? W : 0);
@@ -249,8 +303,7 @@ void backward_kernel(const Edges &E, const T *gs, const T *gv, const T *x, const
 
 // ----------------------------------------------------------------------------- second backward
 
-// The direction (hx, hv, he) at which message_backward is differentiated, split per edge into a
-// rate of r (p) and a rate of u (q).
+// The rates of r (p) and of u (q) along the direction, of one edge.
 template <typename T>
 struct EdgeRate {
   double p = 0, q[3] = {0, 0, 0};
@@ -260,11 +313,11 @@ struct EdgeRate {
   }
 };
 
-// What lands on centres: the tangent of `message` along (hx, hv, he).
+// What lands on centres: the tangent of `message` along the direction.
 template <typename T>
-void tangent_kernel(const Edges &E, const T *x, const T *v, const T *table, const T *hx,
-                    const T *hv, const double *he, int64_t intervals, double cutoff, int64_t F,
-                    T *ds, T *dv) {
+void tangent_kernel(const Edges &E, const Inputs<T> &in, const Direction<T> &along, T *ds, T *dv) {
+  const auto [x, v, table, intervals, F, cutoff] = in;
+  const auto [hx, hv, he] = along;
   const int64_t W = 3 * F;
   at::parallel_for(0, E.n_centre, kGrain, [&](int64_t begin, int64_t end) {
     const std::vector<T> zero(W, T(0));
@@ -310,10 +363,12 @@ void tangent_kernel(const Edges &E, const T *x, const T *v, const T *table, cons
 
 // What lands on neighbours, on the table and (only when asked for: Hessians) on the edges.
 template <typename T>
-void backward2_kernel(const Edges &E, const T *gs, const T *gv, const T *x, const T *v,
-                      const T *table, const T *hx, const T *hv, const double *he,
-                      int64_t intervals, double cutoff, int64_t F, T *gx, T *gvn, double *ge,
-                      T *gt, int64_t table_size, int64_t n_chunks) {
+void backward2_kernel(const Edges &E, const Inputs<T> &in, const Upstream<T> &up,
+                      const Direction<T> &along, const Gradients<T> &out) {
+  const auto [x, v, table, intervals, F, cutoff] = in;
+  const auto [gs, gv] = up;
+  const auto [hx, hv, he] = along;
+  const auto [gx, gvn, ge, gt, table_size, n_chunks] = out;
   const int64_t W = 3 * F;
   over_chunks(E.n_neighbour, n_chunks, [&](int64_t begin, int64_t end, int64_t chunk) {
     std::vector<T> zero(W, T(0)), scratch(2 * W, T(0));
@@ -384,7 +439,7 @@ void backward2_kernel(const Edges &E, const T *gs, const T *gv, const T *x, cons
           }
         }
         if (ge) {
-          // G(e) = S(r) + u.B(r) + he.grad[A(r) + u.C(r)]; see the header for the symbols
+          // d/de of S + u . B + he . grad_e (A + u . C)
           const T d1[4] = {k.d[0], k.d[1], k.d[2], k.d[3]};
           const T d2[4] = {k.dd[0], k.dd[1], k.dd[2], k.dd[3]};
           double S1 = 0, A1 = 0, A2 = 0, B[3] = {}, B1[3] = {}, C[3] = {}, C1[3] = {}, C2[3] = {};
@@ -437,9 +492,8 @@ std::tuple<Tensor, Tensor> message_cpu(const Tensor &x_, const OptTensor &v_, co
   Tensor ds = at::zeros({E.n_centre, F}, x.options());
   Tensor dv = at::zeros({E.n_centre, 3, F}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message", [&] {
-    forward_kernel<scalar_t>(E, x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v),
-                             table.const_data_ptr<scalar_t>(), table.size(0) - 3, cutoff, F,
-                             ds.mutable_data_ptr<scalar_t>(), dv.mutable_data_ptr<scalar_t>());
+    forward_kernel<scalar_t>(E, {x, v, table, cutoff}, ds.mutable_data_ptr<scalar_t>(),
+                             dv.mutable_data_ptr<scalar_t>());
   });
   return {ds, dv};
 }
@@ -468,11 +522,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> message_backward_cpu(
                          : at::empty({0}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward", [&] {
     backward_kernel<scalar_t>(
-        E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(),
-        x.const_data_ptr<scalar_t>(), pointer<scalar_t>(v), table.const_data_ptr<scalar_t>(),
-        table.size(0) - 3, cutoff, F, gx.mutable_data_ptr<scalar_t>(),
-        v ? gvn.mutable_data_ptr<scalar_t>() : nullptr, ge.mutable_data_ptr<double>(),
-        with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
+        E, {x, v, table, cutoff}, {gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>()},
+        {gx.mutable_data_ptr<scalar_t>(), v ? gvn.mutable_data_ptr<scalar_t>() : nullptr,
+         ge.mutable_data_ptr<double>(), with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr,
+         table.numel(), chunks});
   });
   return {gx, gvn, ge, with_table ? sum_chunks(gt) : gt};
 }
@@ -495,18 +548,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> message_backward2_cpu
   Tensor gt = with_table ? at::zeros({chunks, table.size(0), 3 * F}, x.options())
                          : at::empty({0}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "tpainn::message_backward2", [&] {
-    const auto *px = x.const_data_ptr<scalar_t>(), *pv = pointer<scalar_t>(v),
-               *pt = table.const_data_ptr<scalar_t>(), *phx = hx.const_data_ptr<scalar_t>(),
-               *phv = pointer<scalar_t>(hv);
-    tangent_kernel<scalar_t>(E, px, pv, pt, phx, phv, he.const_data_ptr<double>(),
-                             table.size(0) - 3, cutoff, F, ds.mutable_data_ptr<scalar_t>(),
+    const Inputs<scalar_t> in(x, v, table, cutoff);
+    const Direction<scalar_t> along{hx.const_data_ptr<scalar_t>(), pointer<scalar_t>(hv),
+                                    he.const_data_ptr<double>()};
+    tangent_kernel<scalar_t>(E, in, along, ds.mutable_data_ptr<scalar_t>(),
                              dv.mutable_data_ptr<scalar_t>());
     backward2_kernel<scalar_t>(
-        E, gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>(), px, pv, pt, phx, phv,
-        he.const_data_ptr<double>(), table.size(0) - 3, cutoff, F,
-        gx.mutable_data_ptr<scalar_t>(), v ? gvn.mutable_data_ptr<scalar_t>() : nullptr,
-        with_edges ? ge.mutable_data_ptr<double>() : nullptr,
-        with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks);
+        E, in, {gs.const_data_ptr<scalar_t>(), gv.const_data_ptr<scalar_t>()}, along,
+        {gx.mutable_data_ptr<scalar_t>(), v ? gvn.mutable_data_ptr<scalar_t>() : nullptr,
+         with_edges ? ge.mutable_data_ptr<double>() : nullptr,
+         with_table ? gt.mutable_data_ptr<scalar_t>() : nullptr, table.numel(), chunks});
   });
   return {ds, dv, gx, gvn, ge, with_table ? sum_chunks(gt) : gt};
 }
