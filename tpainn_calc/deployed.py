@@ -25,15 +25,10 @@ import torch
 from torch import Tensor
 
 from tpainn_calc.base.errors import ModelFileError
-from tpainn_calc.modelfile import (
-    N_KNOTS,
-    Kernel,
-    Manifest,
-    check_golden,
-    choose_kernel,
-    parse_manifest,
-)
-from tpainn_calc.potential import Hyperparameters, Potential
+from tpainn_calc.hyperparameters import Hyperparameters
+from tpainn_calc.manifest import Manifest, parse_manifest
+from tpainn_calc.modelfile import N_KNOTS, Kernel, check_golden, choose_kernel
+from tpainn_calc.potential import Potential
 
 SCHEMA = 2
 """Version of the layout, also known to lammps_plugin/src/deployed_file.cpp."""
@@ -120,9 +115,9 @@ def load_deployed(
     deployed = read_deployed(path)
     attributes, manifest = deployed.attributes, deployed.manifest
     try:
-        names = [field.name for field in fields(Hyperparameters)]
-        hyperparameters = Hyperparameters(**{name: attributes[name] for name in names})
-        if hyperparameters != Hyperparameters(**manifest.hyperparameters):
+        shape = {field.name: attributes[field.name] for field in fields(Hyperparameters)}
+        hyperparameters = Hyperparameters.from_record(shape)
+        if hyperparameters != manifest.shape(path):
             raise ValueError("attributes and manifest disagree")
         dtype = {"float32": torch.float32, "float64": torch.float64}[attributes["dtype"]]
         fused = choose_kernel(kernel or attributes["kernel"], "cpu")

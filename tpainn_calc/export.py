@@ -24,7 +24,8 @@ from tpainn_calc.base.errors import ModelFileError
 from tpainn_calc.base.files import replacing
 from tpainn_calc.deployed import MANIFEST_FILE, load_deployed, seal
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import Kernel, Manifest, load_model
+from tpainn_calc.manifest import Manifest
+from tpainn_calc.modelfile import Kernel, load_model
 from tpainn_calc.potential import Potential, predict
 from tpainn_calc.torchscript import Deployed
 

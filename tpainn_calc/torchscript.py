@@ -9,7 +9,8 @@ from ase.data import atomic_masses, atomic_numbers
 from torch import Tensor, nn
 
 from tpainn_calc.graph import Graph
-from tpainn_calc.modelfile import GOLDEN_TOLERANCE, Manifest
+from tpainn_calc.manifest import Manifest
+from tpainn_calc.modelfile import GOLDEN_TOLERANCE
 from tpainn_calc.painn import Edges
 from tpainn_calc.potential import Potential
 

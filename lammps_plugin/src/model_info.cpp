@@ -9,9 +9,11 @@
 
 namespace tpainn {
 
-// Far from anything sensible; beyond them LAMMPS would hang or run out of memory.
-static constexpr double MIN_CUTOFF = 0.1, MAX_CUTOFF = 100.0; // Å
-static constexpr int MAX_BLOCKS = 64, MAX_FEATURES = 8192, MAX_BASIS = 4096;
+// Far from anything sensible; beyond them LAMMPS would hang or run out of memory. Those of
+// tpainn_calc/hyperparameters.py.
+static constexpr double MIN_CUTOFF = 0.1, MAX_CUTOFF = 50.0; // Å
+static constexpr double MAX_EPSILON = 1e3;
+static constexpr int MAX_BLOCKS = 32, MAX_FEATURES = 2048, MAX_BASIS = 512;
 static constexpr size_t MAX_ELEMENTS = 120;
 
 static std::string one_of(const DeployedFile &file, const std::string &name,
@@ -36,7 +38,7 @@ ModelInfo read_info(const DeployedFile &file) {
   info.basis = one_of(file, "basis", {"bessel", "gaussian"});
   info.envelope = one_of(file, "envelope", {"cosine", "polynomial"});
   info.cutoff = file.number("cutoff", MIN_CUTOFF, MAX_CUTOFF);
-  info.norm_epsilon = file.number("norm_epsilon", 1e-300, 1e300);
+  info.norm_epsilon = file.number("norm_epsilon", 1e-300, MAX_EPSILON);
   info.n_blocks = static_cast<int>(file.integer("n_blocks", 1, MAX_BLOCKS));
   info.n_features = static_cast<int>(file.integer("n_features", 2, MAX_FEATURES));
   info.n_basis = static_cast<int>(file.integer("n_basis", 2, MAX_BASIS));

@@ -303,7 +303,7 @@ def stretch(module: torch.jit.ScriptModule) -> None:
 STEERING = [
     (set_("n_blocks", 2), "more blocks than the 2", "disagree"),
     (set_("n_blocks", 4), "lacks ", "disagree"),
-    (set_("n_blocks", 10**12), "not within 1 .. 64", ""),
+    (set_("n_blocks", 10**12), "not within 1 .. 32", ""),
     (set_("n_features", 10**9), "not within", ""),
     (set_("n_features", 10), "of shape", "disagree"),
     (set_("cutoff", -5.0), "not within", "ValueError"),
