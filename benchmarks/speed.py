@@ -167,10 +167,10 @@ def _measure_here(code: str, side: int, features: int, device: str) -> dict[str,
 
 def _force_call(code: str, model: Path, atoms, device: str) -> Callable[[], object]:  # type: ignore[no-untyped-def]
     from tpainn_calc import predict
+    from tpainn_calc.gpu_step import StepOnGPU
     from tpainn_calc.graph import Graph
     from tpainn_calc.modelfile import Kernel, load_model
     from tpainn_calc.neighbors import NeighborList
-    from tpainn_calc.on_gpu import StepOnGPU
 
     kernel: Kernel = "fused" if code in ("fused", "graph") else "plain"
     loaded, _ = load_model(model, kernel=kernel, device=device)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tpainn_calc import ops
 from tpainn_calc.base.errors import ConfigError, ModelFileError, StructureError, did_you_mean
+from tpainn_calc.gpu_step import StepOnGPU
 from tpainn_calc.graph import Graph, species_of
 from tpainn_calc.modelfile import Kernel, Manifest, load_model
 from tpainn_calc.neighbors import NeighborList, refuse_coincident
-from tpainn_calc.on_gpu import StepOnGPU
 from tpainn_calc.potential import Potential, Prediction, predict
 from tpainn_calc.training_range import RangeGuard, RangeMode
 

@@ -17,9 +17,9 @@ import torch
 from benchmarks.water import water_box
 from tpainn_calc import TPaiNNCalculator, ops
 from tpainn_calc.compiler import Library, compile_library
+from tpainn_calc.gpu_step import StepOnGPU
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.neighbors import NeighborList
-from tpainn_calc.on_gpu import StepOnGPU
 
 HERE = Path(__file__).parent
 SOURCES = Path(ops.__file__).parent

@@ -5,7 +5,7 @@ and ``step`` select frames as in Python slices (``start`` is where equilibration
 standard errors (one sigma) of means over blocks of the trajectory.
 """
 
-from tpainn_calc.blocking import BlockAverage, block_average
+from tpainn_calc.observables.block_average import BlockAverage, block_average
 from tpainn_calc.observables.density import Density, density
 from tpainn_calc.observables.diffusion import Diffusion, diffusion, yeh_hummer_correction
 from tpainn_calc.observables.figures import plot_density, plot_msd, plot_rdf

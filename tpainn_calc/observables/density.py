@@ -9,7 +9,7 @@ import ase.units
 import numpy as np
 
 from tpainn_calc.base.arrays import Array
-from tpainn_calc.blocking import block_average
+from tpainn_calc.observables.block_average import block_average
 from tpainn_calc.observables.trajectory import cell_vectors, frame_range
 
 if TYPE_CHECKING:

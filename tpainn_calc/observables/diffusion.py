@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.errors import ConfigError, DataError
-from tpainn_calc.blocking import checked_blocks, mean_and_error
+from tpainn_calc.observables.block_average import checked_blocks, mean_and_error
 from tpainn_calc.observables.trajectory import (
     as_slice,
     frame_range,

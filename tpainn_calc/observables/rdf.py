@@ -9,7 +9,7 @@ import numpy as np
 
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.errors import ConfigError, DataError
-from tpainn_calc.blocking import mean_and_error, split_blocks
+from tpainn_calc.observables.block_average import mean_and_error, split_blocks
 from tpainn_calc.observables.trajectory import (
     cell_vectors,
     frame_range,

@@ -8,7 +8,7 @@ import ase.units
 import numpy as np
 
 from tpainn_calc.base.arrays import Array
-from tpainn_calc.blocking import block_average
+from tpainn_calc.observables.block_average import block_average
 
 #: A volume that fluctuates by less than this part of itself was held constant.
 CONSTANT = 1e-8
