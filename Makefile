@@ -38,7 +38,7 @@ lint: $(READY)
 
 # the LAMMPS plugin under AddressSanitizer, in every ghost mode (minutes)
 sanitize: $(READY)
-	$(PY) -m lammps_plugin.sanitize
+	$(PY) -m benchmarks.sanitize
 
 format: $(READY)
 	$(PY) -m ruff check --fix .
