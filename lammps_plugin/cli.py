@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpainn_calc.base.command import run_command
+from tpainn_calc.base.command import command_parser, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,11 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.function is not _run:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    return run_command(lambda: options.function(options))
+    return run_command(lambda: options.function(options), options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tpainn-lammps", description=__doc__)
+    parser = command_parser("tpainn-lammps", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="compile the plugin now and print where it is")

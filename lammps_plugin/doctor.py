@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from ase.build import molecule
 
-from lammps_plugin import build, locate, parity, run
+from lammps_plugin import installation, locate, parity, run
 from tpainn_calc.base.errors import BuildError, TPaiNNError
-from tpainn_calc.compiler import cache_root, find_compiler
+from tpainn_calc.build_cache import cache_root, make_private
+from tpainn_calc.compiler import find_compiler
 from tpainn_calc.modelfile import save_model, shipped_models
 from tpainn_calc.ops import ops_library
 from tpainn_calc.potential import Hyperparameters, Potential
@@ -39,7 +40,7 @@ def examine() -> int:
 
 def _versions() -> str:
     names = ("tpainn", "torch", "lammps", "mpich", "ase", "numpy")
-    found = [f"{name} {locate.package_version(name)}" for name in names]
+    found = [f"{name} {installation.package_version(name)}" for name in names]
     return f"Python {platform.python_version()}, {', '.join(found)}"
 
 
@@ -61,7 +62,7 @@ def _compiler() -> str:
 
 
 def _lammps() -> str:
-    folder = build.lammps_folder()
+    folder = installation.lammps_folder()
     headers = "with headers" if (folder / "include/lammps/pair.h").is_file() else "NO HEADERS"
     path = shutil.which("lmp")
     beside = Path(sys.executable).parent / "lmp"
@@ -70,14 +71,14 @@ def _lammps() -> str:
             f"the lmp on PATH is {path}, not that of this Python ({beside}): another LAMMPS does "
             "not find the plugin; put this environment first on PATH or use tpainn-lammps run"
         )
-    return f"{build.lammps_numeric_version(folder)} in {folder}, {headers}"
+    return f"{installation.lammps_numeric_version(folder)} in {folder}, {headers}"
 
 
 def _mpi() -> str:
-    library = locate.mpi_library()
+    library = installation.mpi_library()
     if library is None:
         raise BuildError("no libmpi.so.12, which LAMMPS needs: pip install mpich")
-    if locate.mpi_header_folder() is None:
+    if installation.mpi_header_folder() is None:
         raise BuildError("the mpich package has no mpi.h: pip install --force-reinstall mpich")
     try:
         metadata.version("mpi4py")
@@ -98,8 +99,8 @@ def _devices() -> str:
 
 def _cache() -> str:
     root = cache_root()
+    make_private(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=root):
             pass
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,22 @@ from ase import Atoms
 from ase.calculators.lammps import Prism
 from ase.data import atomic_masses, atomic_numbers
 
-from lammps_plugin.run import lammps_command, lammps_environment
-from tpainn_calc.base.errors import StructureError, TPaiNNError
+from lammps_plugin.run import run_captured
+from tpainn_calc.base.errors import StructureError
 
 # LAMMPS' units: (one eV, one bar or atm in energy per Å^3). Its own constants, see its update.cpp.
 _METAL_BOLTZ = 8.617343e-5
 UNITS = {
     "metal": (1.0, 1.0 / 1.6021765e6),
     "real": (0.0019872067 / _METAL_BOLTZ, 1.0 / 68568.415),
+}
+
+
+# Checks start more ranks than there are free cores: those that wait must let go of theirs.
+SHARED_CORES = {
+    "OMP_NUM_THREADS": "1",
+    "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1",
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "10",
 }
 
 
@@ -115,37 +122,14 @@ def single_point(
 
 
 def run_input(path: Path, ranks: int = 1, timeout: float = 600.0) -> str:
-    """Run a LAMMPS input file in its folder; returns what it printed.
+    """Run a LAMMPS input file in its folder, without a log; returns what it printed.
 
     Raises
     ------
-    TPaiNNError
+    LammpsError
         If LAMMPS fails, with its error message.
     """
-    environment = lammps_environment()
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    # checks start more ranks than there are free cores: those that wait must let go of theirs
-    environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
-    environment.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "10")
-    command = lammps_command(["-in", path.name, "-log", "none"], ranks)
-    try:
-        done = subprocess.run(
-            command,
-            cwd=path.parent,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TPaiNNError(f"LAMMPS did not end within {timeout:.0f} s") from None
-    output = done.stdout + done.stderr
-    if done.returncode != 0:
-        error = next((s for s in output.splitlines() if s.startswith("ERROR")), "")
-        raise TPaiNNError(f"LAMMPS: {error or output.strip()[-400:] or done.returncode}")
-    return output
+    return run_captured(path, ["-log", "none"], ranks, timeout=timeout, defaults=SHARED_CORES)
 
 
 def write_data(path: Path, atoms: Atoms, elements: Sequence[str]) -> None:

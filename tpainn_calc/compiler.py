@@ -1,28 +1,35 @@
 """Compile C++ against the installed torch, once, and keep the result in a cache.
 
-The cache key holds everything that the binary depends on (torch version and ABI, compiler,
-processor, sources, flags), so a change of any of them leads to a fresh build and never to a
-stale library.
+The folder's name holds everything that the binary depends on (torch version and ABI, processor,
+sources, flags; compiler), so a change of any of them leads to a fresh build and never to a stale
+library. Where there is no compiler, such as on a compute node, a binary that fits in all else is
+taken, whichever compiler made it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import math
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from tpainn_calc.base.errors import BuildError
+from tpainn_calc.base.locks import Lock
+from tpainn_calc.build_cache import (
+    cache_root,
+    check_trusted,
+    make_private,
+    processor,
+    target_march,
+)
 
 
 @dataclass(frozen=True)
@@ -55,15 +62,6 @@ class Library:
     key: Sequence[str] = field(default=())
 
 
-def cache_root() -> Path:
-    """Folder of compiled libraries: ``$TPAINN_CACHE``, else ``~/.cache/tpainn``."""
-    named = os.environ.get("TPAINN_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tpainn"
-
-
 def find_compiler() -> str:
     """Path of the C++ compiler: ``$CXX``, else g++, c++ or clang++ on PATH.
 
@@ -85,7 +83,8 @@ def find_compiler() -> str:
 
 def library_path(library: Library) -> Path:
     """Where the compiled library is, or will be, in the cache."""
-    return cache_root() / f"{Path(library.name).stem}-{_cache_key(library)}" / library.name
+    compiler = hashlib.sha256(_compiler_version().encode()).hexdigest()[:8]
+    return _folder(library, compiler) / library.name
 
 
 def compile_library(library: Library, notify: Callable[[str], None] | None = None) -> Path:
@@ -106,28 +105,40 @@ def compile_library(library: Library, notify: Callable[[str], None] | None = Non
     Raises
     ------
     BuildError
-        No compiler, the compiler failed (the message has its first error), or the cache cannot
-        be written.
+        No compiler, the compiler failed (the message has its first error), the cache cannot be
+        written, or it is one that others can write.
     """
     target = library_path(library)
     if target.is_file():
+        check_trusted(target)
         return target
-    find_compiler()  # without one, say only that, and announce nothing
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (target.parent / "lock").touch()
-    except OSError as error:
-        raise BuildError(
-            f"cannot write the cache {cache_root()} ({error.strerror}); set TPAINN_CACHE to a "
-            "folder that can be written"
-        ) from None
-    with _lock(target.parent / "lock"):
+        find_compiler()  # without one, say only that, and announce nothing
+    except BuildError:
+        fitting = _fitting(library)
+        if fitting is None:
+            raise
+        check_trusted(fitting)
+        return fitting
+    make_private(target.parent)
+    with Lock(target.parent / "lock", "", patience=math.inf):
         if target.is_file():  # another process was faster
             return target
         if notify:
             notify(f"compiling {library.name} for torch {torch.__version__} (once, about a minute)")
         _compile(library, target)
     return target
+
+
+def _fitting(library: Library) -> Path | None:
+    """The newest binary of any compiler that fits in all else."""
+    folder = _folder(library, "*")
+    found = [path / library.name for path in folder.parent.glob(folder.name)]
+    return max((p for p in found if p.is_file()), key=lambda p: p.stat().st_mtime, default=None)
+
+
+def _folder(library: Library, compiler: str) -> Path:
+    return cache_root() / f"{Path(library.name).stem}-{_cache_key(library)}-{compiler}"
 
 
 def torch_folders() -> tuple[Path, Path]:
@@ -180,8 +191,7 @@ def _command(library: Library, output: Path) -> list[str]:
 
 
 def _target_flags() -> list[str]:
-    # $TPAINN_MARCH=x86-64 (or another -march) for one binary that serves unlike machines
-    march = os.environ.get("TPAINN_MARCH", "native")
+    march = target_march()
     flags = [f"-march={march}"]
     if platform.machine() == "x86_64" and march == "native":
         flags.append("-mprefer-vector-width=512")
@@ -201,6 +211,7 @@ def _compile(library: Library, target: Path) -> None:
         if done.returncode != 0:
             first = next((s for s in done.stderr.splitlines() if "error" in s), "no message")
             raise BuildError(f"compiling {library.name} failed: {first.strip()} (see {log})")
+        output.chmod(0o700)  # whatever the umask allows to others
         os.replace(output, target)
 
 
@@ -211,8 +222,7 @@ def _cache_key(library: Library) -> str:
         str(torch._C._GLIBCXX_USE_CXX11_ABI),
         # the run path is compiled in, so another installation is another key
         str(torch_folders()[1]),
-        _compiler_version(),
-        _processor(),
+        processor(),
         *_target_flags(),
         *library.include,
         *library.links,
@@ -233,21 +243,3 @@ def _compiler_version() -> str:
         return "none"
     done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
     return f"{compiler} {done.stdout.splitlines()[0] if done.stdout else ''}"
-
-
-def _processor() -> str:
-    # -march=native binaries must not travel to a processor with fewer instructions
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return line
-    except OSError:
-        pass
-    return platform.processor() or sys.platform
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lammps_plugin import build, doctor, locate
+from lammps_plugin import build, doctor, installation, locate
 from lammps_plugin.cli import main
+from lammps_plugin.deploy import export_once
+from lammps_plugin.run import LammpsError, run_captured
 from tpainn_calc import compiler
-from tpainn_calc.errors import BuildError
+from tpainn_calc.base.errors import BuildError, TPaiNNError
+from tpainn_calc.export import load_exported
 
 
 def child(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,16 +52,9 @@ def test_entry_point_is_callable_without_arguments(plugin):
     assert Path(entry.load()()) == plugin.parent
 
 
-def test_cache_roots_agree(monkeypatch, tmp_path):
-    for name, value in [("TPAINN_CACHE", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path))]:
-        monkeypatch.delenv("TPAINN_CACHE", raising=False)
-        monkeypatch.setenv(name, value)
-        assert locate._cache_root() == compiler.cache_root()
-
-
 @pytest.mark.parametrize("package", ["torch", "lammps", "mpich"])
 def test_another_version_is_another_build(monkeypatch, package):
-    before = locate.installation_key(), compiler.library_path(build.plugin_library())
+    before = installation.installation_key(), compiler.library_path(build.plugin_library())
     true_version = metadata.version
 
     def version(name: str) -> str:
@@ -68,27 +64,84 @@ def test_another_version_is_another_build(monkeypatch, package):
     if package == "torch":
         monkeypatch.setattr(torch, "__version__", "9999.1")
         monkeypatch.setattr(build, "ops_library", lambda: Path("same"))
-    assert locate.installation_key() != before[0]
+    assert installation.installation_key() != before[0]
     assert compiler.library_path(build.plugin_library()) != before[1]
 
 
 def test_changed_source_is_another_build(monkeypatch, tmp_path):
-    before = locate.installation_key(), compiler.library_path(build.plugin_library())
+    before = installation.installation_key(), compiler.library_path(build.plugin_library())
     copy = tmp_path / "src"
-    shutil.copytree(locate.SOURCES, copy)
+    shutil.copytree(installation.SOURCES, copy)
     (copy / "options.h").write_text("// changed\n")
-    monkeypatch.setattr(locate, "SOURCES", copy)
+    monkeypatch.setattr(installation, "SOURCES", copy)
     monkeypatch.setattr(build, "SOURCES", copy)
-    assert locate.installation_key() != before[0]
+    assert installation.installation_key() != before[0]
     assert compiler.library_path(build.plugin_library()) != before[1]
 
 
-def test_a_note_that_leads_nowhere_is_ignored(monkeypatch, tmp_path, plugin):
+@pytest.fixture
+def other_cache(monkeypatch, tmp_path, plugin):
+    """A cache of its own, with a copy of the plugin."""
     monkeypatch.setenv("TPAINN_CACHE", str(tmp_path))
-    (tmp_path / f"lammps-{locate.installation_key()}.path").write_text("/nowhere/tpainnplugin.so\n")
-    monkeypatch.setattr(build, "build_plugin", lambda: plugin)
-    assert locate.find_plugin() == plugin
-    assert "/nowhere" not in (tmp_path / f"lammps-{locate.installation_key()}.path").read_text()
+    folder = tmp_path / "tpainnplugin-copy"
+    folder.mkdir(mode=0o700)
+    shutil.copy2(plugin, folder / plugin.name)
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(build, "build_plugin", lambda: folder / plugin.name)
+    return tmp_path
+
+
+def test_a_note_that_leads_nowhere_is_ignored(other_cache):
+    note = other_cache / f"lammps-{installation.installation_key()}.path"
+    note.write_text(f"{other_cache}/nowhere/tpainnplugin.so\n")
+    found = locate.find_plugin()
+    assert found.parent.name == "tpainnplugin-copy"
+    assert note.read_text() == f"{found}\n"
+
+
+@pytest.mark.parametrize("place", ["", "note", "tpainnplugin-copy", "tpainnplugin-copy/library"])
+def test_a_cache_that_others_can_write_is_refused(other_cache, place, plugin):
+    found = locate.find_plugin()  # leaves the note
+    assert locate.find_plugin() == found
+    note = next(other_cache.glob("*.path"))
+    path = other_cache / place.replace("library", plugin.name).replace("note", note.name)
+    path.chmod(path.stat().st_mode | 0o020)
+    with pytest.raises(BuildError, match="can be written by others"):
+        locate.find_plugin()
+
+
+def test_a_note_out_of_the_cache_is_refused(other_cache, tmp_path_factory, plugin):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / plugin.name
+    elsewhere.touch()
+    note = other_cache / f"lammps-{installation.installation_key()}.path"
+    note.write_text(f"{elsewhere}\n")
+    with pytest.raises(BuildError, match="is not in the cache"):
+        locate.find_plugin()
+
+
+def test_a_cache_that_cannot_be_written_serves(other_cache, monkeypatch):
+    def fail(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(locate, "write_atomically", fail)
+    assert locate.find_plugin().is_file()
+
+
+def test_no_compiler_but_a_full_cache(plugin, tmp_path):
+    """As on a compute node: what the login node has compiled is found, by LAMMPS and by ASE."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script = (
+        "import lammps_plugin; print(lammps_plugin.plugin_path());"
+        "from tpainn_calc import ops; assert ops.load(); print(ops.ops_library())"
+    )
+    cache = plugin.parent.parent
+    done = child("-c", script, PATH=str(programs), CXX="", TPAINN_CACHE=str(cache))
+    assert done.returncode == 0, done.stderr
+    first, second = map(Path, done.stdout.split())
+    assert first.name.rsplit("-", 1)[0] == plugin.parent.name.rsplit("-", 1)[0]
+    assert second.is_file()
+    assert "no C++ compiler" not in done.stderr
 
 
 def test_no_compiler(tmp_path):
@@ -139,6 +192,55 @@ def test_run_passes_arguments_on(tmp_path, capfd):
     assert main(["run", str(tmp_path / "in"), "-log", "none"]) != 0
 
 
+def test_a_killed_lammps_gives_a_line(tmp_path, capfd):
+    (tmp_path / "kill.sh").write_text(
+        "p=$PPID\n"
+        'while [ "$(cat /proc/$p/comm)" != lmp ]; do p=$(cut -d" " -f4 /proc/$p/stat); done\n'
+        "kill -9 $p\n"
+    )
+    (tmp_path / "in").write_text(f"shell sh {tmp_path}/kill.sh\n")
+    assert main(["run", str(tmp_path / "in"), "-log", "none"]) == 2
+    assert "error: LAMMPS was ended by signal 9 (Killed)" in capfd.readouterr().err
+    with pytest.raises(LammpsError, match="signal 9"):
+        run_captured(tmp_path / "in", ["-log", "none"])
+
+
+def test_captured_runs(tmp_path):
+    (tmp_path / "in").write_text('print "T is ${T}"\nno_such_command\n')
+    output = tmp_path / "out"
+    with pytest.raises(LammpsError, match="ERROR: Unknown command") as caught:
+        run_captured(tmp_path / "in", ["-var", "T", "300", "-log", "none"], output=output)
+    assert "T is 300" in output.read_text()
+    assert caught.value.output == output.read_text()
+    with pytest.raises(TPaiNNError, match="no LAMMPS input file"):
+        run_captured(tmp_path / "nowhere")
+
+
+def test_export_once(make_model, tmp_path):
+    model = make_model("once")
+    path = export_once(model, tmp_path)
+    written = path.stat().st_mtime_ns
+    assert export_once(model, tmp_path) == path
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(path.read_bytes()[:-100])  # damaged: written anew
+    assert export_once(model, tmp_path) == path
+    load_exported(path)
+    assert export_once(make_model("once", seed=2), tmp_path) != path
+    assert len(list(tmp_path.glob("once-*.pt"))) == 2
+
+
+def test_help_and_version_are_fast(capsys):
+    script = (
+        "import sys; from lammps_plugin.cli import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'ase', 'numpy', 'lammps'} & set(sys.modules), sys.modules.keys()"
+    )
+    done = child("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"tpainn-lammps \d+\.\d+\.\d+\S*", done.stdout.strip())
+
+
 def test_parity_command(model_file, box, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lammps_plugin.parity.MODES", [(1, "fold"), (2, "exchange")])
     box.write(tmp_path / "box.xyz")
@@ -164,7 +266,7 @@ def test_doctor(capsys):
 
 
 def test_doctor_finds_what_is_wrong(capsys, monkeypatch):
-    monkeypatch.setattr(locate, "mpi_library", lambda: None)
+    monkeypatch.setattr(installation, "mpi_library", lambda: None)
     monkeypatch.setattr(doctor, "CHECKS", [c for c in doctor.CHECKS if c[0] == "MPI"])
     assert main(["doctor"]) == 2
     assert "BAD MPI" in capsys.readouterr().out
@@ -172,14 +274,14 @@ def test_doctor_finds_what_is_wrong(capsys, monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake")
 def test_site_build_is_configured_by_cmake(tmp_path):
-    lammps = build.lammps_folder() / "cmake" / "LAMMPS"
-    mpi = locate.mpi_library()
+    lammps = installation.lammps_folder() / "cmake" / "LAMMPS"
+    mpi = installation.mpi_library()
     assert mpi is not None
     done = subprocess.run(
         [
             "cmake",
             "-S",
-            str(locate.SOURCES),
+            str(installation.SOURCES),
             "-B",
             str(tmp_path),
             f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
@@ -201,7 +303,7 @@ def test_site_build_needs_a_source_tree(tmp_path):
         [
             "cmake",
             "-S",
-            str(locate.SOURCES),
+            str(installation.SOURCES),
             "-B",
             str(tmp_path / "build"),
             f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_key_changes_with_everything_that_matters(library, monkeypatch, tmp_path
         patch.setattr(torch._C, "_GLIBCXX_USE_CXX11_ABI", "other")
         paths.append(library_path(library))
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "_processor", lambda: "flags: fpu")
+        patch.setattr(compiler, "processor", lambda: "flags: fpu")
         paths.append(library_path(library))
     assert library_path(library) == paths[0]  # all of it was undone
     for changed in (*library.sources, *library.headers):
@@ -205,3 +206,68 @@ print(compile_library(library, print))
     assert [said[-1] for said in lines] == [str(path)] * 2
     assert sum(len(said) for said in lines) == 3  # one of them said that it was compiling
     assert answer(path) == 42
+
+
+def test_without_a_compiler_what_fits_is_found(library, monkeypatch):
+    path = compile_library(library)
+    monkeypatch.setenv("CXX", "/nonexistent/g++")
+    assert library_path(library) != path  # another compiler would be another folder
+    assert compile_library(library) == path
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler"):
+        compile_library(with_(library, flags=["-DX"]))
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler"):
+        compile_library(library)
+
+
+def test_a_binary_for_any_processor_is_found_on_another(library, monkeypatch):
+    monkeypatch.setenv("TPAINN_MARCH", "x86-64-v3")
+    here = library_path(library)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "flags : fpu")
+    assert library_path(library) == here
+    monkeypatch.delenv("TPAINN_MARCH")
+    assert library_path(library) != here
+
+
+def test_the_cache_is_private_whatever_the_umask(library):
+    before = os.umask(0)
+    try:
+        path = compile_library(library)
+    finally:
+        os.umask(before)
+    for place in (path, path.parent, cache_root()):
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["library", "folder", "root"])
+def test_what_others_can_write_is_not_loaded(library, place):
+    path = compile_library(library)
+    broken = {"library": path, "folder": path.parent, "root": cache_root()}[place]
+    broken.chmod(0o777)
+    message = refused(library)
+    assert f"{broken} can be written by others" in message
+    assert "set TPAINN_CACHE to a folder of your own" in message
+
+
+def test_what_others_own_is_not_loaded(library, monkeypatch):
+    path = compile_library(library)
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(path).st_uid + 1)
+    if os.stat(path).st_uid == 0:  # root is trusted by all
+        assert compile_library(library) == path
+        os.chown(path, 12345, -1)
+    assert "belongs to another user" in refused(library)
+
+
+def test_links_are_not_followed(library, tmp_path):
+    path = compile_library(library)
+    other = tmp_path / "planted.so"
+    path.rename(other)
+    path.symlink_to(other)
+    assert "is a link" in refused(library)
+
+
+def test_a_planted_folder_is_not_compiled_into(library):
+    folder = library_path(library).parent
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert "can be written by others" in refused(library)
