@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from tpainn_calc.base.frames import attach_results, results_of
+from tpainn_calc.base.frames import attach_results, open_frames, results_of
 from training.data.plausibility import FEWEST, doubts, doubts_beside
 
 KCAL = 23.0605
@@ -132,3 +132,14 @@ def test_a_run_says_its_doubts_and_goes_on(
     ase.io.write(config_file.parent / "data.extxyz", wrong, format="extxyz")
     assert fit(load_config(config_file, TrainingConfig), config_file.parent, progress=False)
     assert "please check: forces look like −F" in caplog.text
+
+
+def test_labels_of_liquid_water_by_dft() -> None:
+    """Frames of the repository, which are far from each other in time."""
+    path = Path(__file__).parents[2] / "examples/water/data/water-revpbe-d3.extxyz.gz"
+    frames = list(open_frames(path))[:20]
+    assert doubts(frames) == []
+    (line,) = doubts(planted(frames, 1, -1))
+    assert line.startswith("forces look like −F: short bonds pull, in 20 of 20 frames")
+    (line,) = doubts(planted(frames, KCAL, KCAL))
+    assert line.startswith("forces look like kcal/mol/Å")

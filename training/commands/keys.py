@@ -96,7 +96,7 @@ def reference() -> str:
 
 
 def meanings(schema: type[BaseModel]) -> dict[str, str]:
-    """What the docstrings of a schema, and of those that it is derived from, say of its keys."""
+    """Meanings of a schema's keys, from its docstring and those that it is derived from."""
     found: dict[str, str] = {}
     for owner in (Hyperparameters, *reversed(schema.__mro__)):
         if owner is Hyperparameters or issubclass(owner, BaseModel):

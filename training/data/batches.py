@@ -16,7 +16,7 @@ from tpainn_calc.base.frames import results_of
 from tpainn_calc.graph import Graph
 
 TENSOR_BYTES = 1024
-"""What a small tensor takes beside its numbers, roughly."""
+"""Memory of a small tensor beside its numbers, roughly."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tpainn_calc.base.schema import Fraction, PathText, Positive, Section, Seed
 
 
 class DataSection(Section):
-    """Which frames are read, and how they are split.
+    """Frames that are read, and their split.
 
     Attributes
     ----------

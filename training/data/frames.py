@@ -17,7 +17,7 @@ from training.data.qm9 import QM9Frames
 
 
 class Advice(NamedTuple):
-    """What errors tell the user to do.
+    """Advice of error messages, which depends on the command.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ def read_frames(
     name : str, optional
         ``info["source"]`` of the frames; the name of the file by default.
     advice : Advice
-        What errors tell the user to do.
+        Advice of error messages, which depends on the command.
 
     Returns
     -------

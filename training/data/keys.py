@@ -35,7 +35,7 @@ class LabelKeys:
 
     @property
     def usual(self) -> bool:
-        """Whether these are the names under which ASE reads labels by itself."""
+        """True if ASE reads labels of these names by itself."""
         return self == LabelKeys()
 
     def results(self, atoms: Atoms, where: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class LabelKeys:
         return attach_results(atoms, **self.results(atoms, where))
 
     def missing(self, label: str, atoms: Atoms, setting: str) -> str:
-        """What to say of a frame without a label: which other names might be meant.
+        """Text about a frame without a label, with the other names that might be meant.
 
         Parameters
         ----------

@@ -47,7 +47,7 @@ _NEAR = 3.5  # Å
 
 
 def doubts(frames: Sequence[Atoms]) -> list[str]:
-    """What is odd about the labels of frames, one line each.
+    """Doubts about the labels of frames, one line each.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def doubts(frames: Sequence[Atoms]) -> list[str]:
 def doubts_beside(
     forces: tuple[Array, Array], stress: tuple[Array, Array], model: str
 ) -> list[str]:
-    """What is odd about labels beside what a model says of the same frames, one line each.
+    """Doubts about labels beside a model's own forces and stress, one line each.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What happens around the training loop: checkpoints, metrics, order of the data."""
+"""Work around the training loop: checkpoints, metrics, moving average, order of the data."""
 
 from __future__ import annotations
 

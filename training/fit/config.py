@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RunConfig(Section):
-    """What every training run has.
+    """Sections that every training run has.
 
     Attributes
     ----------

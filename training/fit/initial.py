@@ -1,4 +1,4 @@
-"""Where a run starts: fresh weights, or those of a pretrained model at a new level of theory."""
+"""The potential before its first step: fresh weights, or a pretrained model at a new level."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class InitialState:
 
 @dataclass(frozen=True)
 class Totals:
-    """What a start wants to know of the frames, from one pass over them.
+    """Totals over the frames that a start needs, from one pass over them.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where a run reports its progress beside ``metrics.csv``."""
+"""Reports of a run's progress beside ``metrics.csv``: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 

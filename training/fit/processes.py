@@ -46,7 +46,7 @@ def check_processes(config: FitConfig) -> None:
 
 
 def is_main(config: FitConfig) -> bool:
-    """Whether this process is the one that writes files and speaks to the user."""
+    """True in the process that writes files and speaks to the user."""
     # with one process, SLURM's rank is that of a run among others
     rank: int = getattr(rank_zero_only, "rank", 0)
     return config.trainer.processes == 1 or rank == 0

@@ -38,7 +38,7 @@ class ReferenceFit:
 
     @property
     def determined(self) -> bool:
-        """Whether every single reference energy is determined by the data."""
+        """True if every single reference energy is determined by the data."""
         return self.rank == len(self.elements)
 
     def describe(self) -> str:

@@ -193,7 +193,7 @@ class ReplaySection(Section):
 
 
 class TuneSection(Section):
-    """How the weights of a pretrained potential are tuned.
+    """Tuning of the weights of a pretrained potential.
 
     Attributes
     ----------

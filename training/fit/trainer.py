@@ -55,7 +55,7 @@ FRAMES_BESIDE = 30
 
 @dataclass
 class Trained:
-    """What the loop leaves.
+    """Result of the loop.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
 
 
 class CurveSection(Section):
-    """What is compared.
+    """Points of the curve.
 
     Attributes
     ----------
