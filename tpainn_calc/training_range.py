@@ -191,9 +191,9 @@ class RangeGuard:
         self, centre: np.ndarray, neighbour: np.ndarray, kind: np.ndarray, r: Array, where: str
     ) -> None:
         below = np.flatnonzero(r < self._shortest[kind])
-        for k in np.unique(kind[below]).tolist():
-            edges = below[kind[below] == k]
-            edge = edges[r[edges].argmin()]
+        worst_first = below[np.argsort(r[below] / self._shortest[kind[below]])]
+        for k in dict.fromkeys(kind[worst_first].tolist()):
+            edge = worst_first[kind[worst_first] == k][0]
             i, j = sorted((int(centre[edge]), int(neighbour[edge])))
             a, b = sorted(self._pair(k))
             self._say(
@@ -238,9 +238,7 @@ class RangeGuard:
 
     def _say(self, what: tuple[str, int], message: str) -> None:
         if self.mode == "stop":
-            raise StructureError(
-                f"{message}; the potential does not know this (range='warn' goes on)"
-            )
+            raise StructureError(f"{message}; range='warn' computes it all the same")
         if what not in self._said:
             self._said.add(what)
             _log.warning("%s; the result is an extrapolation (said once per pair)", message)

@@ -68,13 +68,14 @@ def _evaluate(calculator: TPaiNNCalculator, atoms: Atoms, where: str) -> dict[st
         raise StructureError(f"{where}: {error}") from None
     result = {name: calculator.results[name] for name in names}
     largest = np.linalg.norm(result["forces"], axis=1).max()
-    line = f"energy {result['energy']:.6f} eV, largest force {largest:.4f} eV/Å"
-    if not (np.isfinite(result["energy"]) and largest <= LARGEST_FORCE):  # also not if it is NaN
+    energy = result["energy"]
+    if not (np.isfinite(energy) and largest <= LARGEST_FORCE):  # also not if it is NaN
         raise StructureError(
-            f"{where}: {line}: no structure has these; atoms lie inside each other, see which by "
-            "--range stop"
+            f"{where}: energy {energy:.2e} eV, largest force {largest:.2e} eV/Å: no structure has "
+            "these; atoms lie inside each other, --range stop says which"
         )
-    print(f"{where.rpartition(', ')[2]}: {line}")
+    frame = where.rpartition(", ")[2]
+    print(f"{frame}: energy {energy:.6f} eV, largest force {largest:.4f} eV/Å")
     return result
 
 

@@ -146,7 +146,7 @@ def _draw_errors(axes: Any, rows: list[dict[str, Any]]) -> None:
         )
     axes.set(
         xlabel="labels spent",
-        ylabel="force error, committee deviation, meV/Å",
+        ylabel="force error, committee deviation / (meV/Å)",
         title="test frames",
     )
     _plain_logarithms(axes, y=True)
@@ -164,7 +164,7 @@ def _draw_deviation(axes: Any, records: Records, config: LoopConfig) -> None:
             config.stop.deviation, color="0.5", ls="--", lw=1, label="stop: mean below this"
         )
     axes.set(
-        xlabel="largest force deviation in a frame, eV/Å",
+        xlabel="largest force deviation in a frame / (eV/Å)",
         ylabel="share of the frames",
         title="MD with the committee",
         ylim=(0, 1),
@@ -194,8 +194,8 @@ def _draw_honesty(axes: Any, records: Records) -> None:
     else:
         axes.text(0.5, 0.5, "from round 1 on", ha="center", transform=axes.transAxes)
     axes.set(
-        xlabel="largest deviation in a frame, eV/Å",
-        ylabel="largest force error in it, eV/Å",
+        xlabel="largest deviation in a frame / (eV/Å)",
+        ylabel="largest force error in it / (eV/Å)",
         title="picks, before they were trained on",
     )
 
