@@ -222,9 +222,10 @@ def _keys(arguments: argparse.Namespace) -> int:
 def _teachers(arguments: argparse.Namespace) -> int:
     from tpainn_calc.base.schema import load_config
     from training.teachers.config import TeachersConfig
-    from training.teachers.run import run_teachers
 
     config = load_config(arguments.config, TeachersConfig)
+    from training.teachers.run import run_teachers
+
     print("\n".join(run_teachers(config, Path.cwd(), progress=not arguments.quiet)))
     return 0
 

@@ -81,6 +81,8 @@ HEAVY = "{'torch', 'lightning', 'ase.calculators', 'scipy', 'matplotlib', 'openm
         "keys",
         *(f"{command} wrong.yaml" for command in KINDS),
         "split wrong.yaml",
+        "distill wrong.yaml",
+        "teachers wrong.yaml",
     ],
 )
 def test_what_needs_no_torch_loads_none(words: str, tmp_path: Path) -> None:
