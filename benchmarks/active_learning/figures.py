@@ -15,8 +15,14 @@ from benchmarks.active_learning.methods import METHODS
 from benchmarks.active_learning.statistics import compare, curve_areas
 from tpainn_calc.base.files import replacing
 
-#: Methods of the curve figure: the ablation, and the strongest simple rival.
-CURVE_METHODS = ("random", "diversity", "score", "shuffled", "atbagging", "facility")
+#: Methods of the curve figure: the designs, the ablation, and the strongest simple rival.
+CURVE_METHODS = (
+    "random", "diversity", "score", "shuffled", "atbagging", "facility", "design", "v_optimal",
+    "design_permuted",
+)  # fmt: skip
+
+#: Width of an entry of the legend, inches.
+ENTRY = 2.6
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -43,7 +49,10 @@ def _draw_curves(
 ) -> None:
     shown = [m for m in CURVE_METHODS if m in config.methods]
     tasks, learners = config.tasks, list(config.learners)
-    figure = Figure(figsize=(2.3 * len(tasks), 2.4 * len(learners) + 0.5), layout="constrained")
+    width = max(2.3 * len(tasks), 4.6)
+    columns = min(3, max(1, int(width / ENTRY)))
+    legend = 0.2 * -(-len(shown) // columns)
+    figure = Figure(figsize=(width, 2.4 * len(learners) + legend), layout="constrained")
     axes = figure.subplots(len(learners), len(tasks), squeeze=False)
     values: dict[tuple, list[float]] = defaultdict(list)
     for row in rows:
@@ -58,8 +67,9 @@ def _draw_curves(
                 curves = [values[learner, task, method, n] for n in sizes]
                 mean = [np.mean(c) for c in curves]
                 error = [np.std(c) / np.sqrt(len(c)) for c in curves]
+                bold = method in ("atbagging", "design")
                 axis.errorbar(
-                    sizes, mean, error, lw=2.0 if method == "atbagging" else 1.0, ms=3, marker="o",
+                    sizes, mean, error, lw=2.0 if bold else 1.0, ms=3, marker="o",
                     label=METHODS[method].label,
                 )  # fmt: skip
             axis.set_xscale("log")
@@ -72,7 +82,7 @@ def _draw_curves(
             if j == 0:
                 axis.set_ylabel(f"{learner.replace('_', ' ')}\ntest error / deviation")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     save(figure, path)
 
 
