@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from pebble.pool.process import TaskManager
 
 from tpainn_calc.base.errors import BusyError
 from tpainn_calc.base.frames import open_frames, write_extxyz
@@ -140,6 +141,20 @@ def test_frames_that_fail_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(open_frames(folder)) == 5
     (line,) = (folder / "rejected.txt").read_text().splitlines()
     assert line.endswith("no convergence in 50 steps")
+    log = tmp_path / "log"
+    hangs = {**faulty, "arguments": {"how": "hang", "limit": heights[-2], "log": str(log)}}
+    is_late = TaskManager.timeout
+
+    def hangs_and_is_late(task: Any) -> bool:
+        """The clock of those that hang: others may be slow on a machine with other work."""
+        hung = log.read_text().split()[::3] if log.exists() else []
+        return str(task.worker_id) in hung and is_late(task)
+
+    monkeypatch.setattr(TaskManager, "timeout", staticmethod(hangs_and_is_late))
+    limited = config(tmp_path, hangs, output="hangs", time_limit=1.0)
+    assert len(open_frames(generate(limited, tmp_path, progress=False))) == 5
+    (line,) = (tmp_path / "hangs" / "rejected.txt").read_text().splitlines()
+    assert line.endswith("took longer than 1 s")
     broken = {**faulty, "arguments": {"how": "bug", "limit": -1e9}}
     with pytest.raises(LabelError, match="3 frames in a row"):
         generate(config(tmp_path, broken, output="broken"), tmp_path, progress=False)

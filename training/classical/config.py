@@ -183,11 +183,14 @@ class SampledFrames(Section):
     ----------
     workers : int
         Processes; shards (state points, groups of molecules) are shared among them.
+    time_limit : float, optional
+        A label of an engine under ``source: labels`` fails after so many seconds.
     max_force, min_distance : float
         Frames beyond these are rejected, counted and listed: eV/Å, Å.
     """
 
     workers: PositiveInt = 1
+    time_limit: Positive | None = None
     max_force: Positive = 50.0
     min_distance: Positive = 0.5
     source: Annotated[AnySource, Field(discriminator="kind")]

@@ -161,7 +161,7 @@ def _run_job(job: Job) -> int:
 
 def _record(folder: Path, config: ClassicalConfig, source: Source, level: str) -> None:
     path = folder / "source.json"
-    settings = config.model_dump(mode="json", exclude={"output", "workers"})
+    settings = config.model_dump(mode="json", exclude={"output", "workers", "time_limit"})
     record = {
         "level": level,
         "config": settings,

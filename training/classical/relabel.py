@@ -76,7 +76,7 @@ def relabel(
                 yield f"{key}/{k}", frames[k]
 
     n = 0
-    outcomes = settle(label_on_processes(config.workers, engine, open_ones()))
+    outcomes = settle(label_on_processes(config.workers, engine, open_ones(), config.time_limit))
     with tqdm(desc="labels", disable=not progress, unit="label") as bar:
         for name, result in outcomes:
             key, _, number = name.rpartition("/")

@@ -230,7 +230,7 @@ FREE: dict[str, Any] = {
     "output": True,
     "device": True,
     "stop": True,
-    "classical": {"workers"},
+    "classical": {"workers", "time_limit"},
     "pick": {"next"},
     "label": {"jobs", "where", "time_limit"},
     "md": {"ranks", "where", "ceiling"},
