@@ -132,6 +132,14 @@ class Manifest(BaseModel):
                 f"{path}: hyperparameters do not make a potential: {error}"
             ) from None
 
+    @property
+    def teacher(self) -> str:
+        """Checksum of the model that this one was distilled from; empty if it was not."""
+        if self.training.get("method") != "distill":
+            return ""
+        start = self.training.get("start")
+        return str(start.get("seal", "")) if isinstance(start, dict) else ""
+
     def sealed(self, tensors: Mapping[str, np.ndarray]) -> tuple[Manifest, str]:
         """Copy with a checksum over itself and `tensors`, and its JSON text."""
         text = self.model_dump_json(exclude={"sha256"})

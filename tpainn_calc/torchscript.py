@@ -22,6 +22,9 @@ class Deployed(nn.Module):
     ----------
     name, level_of_theory, dtype, kernel : str
         `dtype` is float32 or float64, `kernel` fused or plain.
+    seal, teacher : str
+        Checksum in the manifest of the model file, and in that of the model which this one was
+        distilled from; empty where there is none.
     elements : list of str
         In the order of species indices.
     masses : list of float
@@ -48,6 +51,8 @@ class Deployed(nn.Module):
     level_of_theory: str
     dtype: str
     kernel: str
+    seal: str
+    teacher: str
     elements: list[str]
     masses: list[float]
     cutoff: float
@@ -70,6 +75,8 @@ class Deployed(nn.Module):
         self.level_of_theory = manifest.level_of_theory
         self.dtype = str(potential.dtype).removeprefix("torch.")
         self.kernel = "fused" if potential.network.fused else "plain"
+        self.seal = manifest.sha256
+        self.teacher = manifest.teacher
         h = potential.hyperparameters
         self.elements = list(h.elements)
         self.masses = [float(atomic_masses[atomic_numbers[e]]) for e in h.elements]

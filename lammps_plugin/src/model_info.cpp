@@ -33,6 +33,8 @@ ModelInfo read_info(const DeployedFile &file) {
   ModelInfo info;
   info.name = file.text("name");
   info.level_of_theory = file.text("level_of_theory");
+  info.seal = file.text("seal");
+  info.teacher = file.text("teacher");
   info.dtype = one_of(file, "dtype", {"float32", "float64"});
   info.kernel = one_of(file, "kernel", {"fused", "plain"});
   info.basis = one_of(file, "basis", {"bessel", "gaussian"});

@@ -17,6 +17,7 @@ class DeployedFile;
 
 struct ModelInfo {
   std::string path, name, dtype, level_of_theory, basis, envelope;
+  std::string seal, teacher; // checksums of the model file, and of the model that it is a student of
   std::string device, kernel;        // as chosen here; the file names the kernel that it prefers
   std::vector<std::string> elements; // in the order of species indices
   std::vector<double> masses;        // of these elements, u

@@ -49,6 +49,7 @@ private:
   void map_elements(const std::vector<std::string> &symbols);
   void check_levels_of_theory();
   void check_masses();
+  void check_students();
   void check_special_bonds();
   void check_bonded_styles();
   void check_exclusions();

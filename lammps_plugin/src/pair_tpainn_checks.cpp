@@ -81,6 +81,30 @@ void PairTPaiNN::check_masses() {
                    given, masses);
 }
 
+// Beside a student in pair_style hybrid (multiple time steps) the other models must be its teacher.
+// A student of another model runs, but what it leaves to the outer step is as large as the force.
+void PairTPaiNN::check_students() {
+  const auto &student = m_models[0].info();
+  if (student.teacher.empty() || m_announced || comm->me != 0) return;
+  bool first = true;
+  for (int n = 1; Pair *pair = force->pair_match("tpainn", 1, n); ++n) {
+    const auto *other = dynamic_cast<PairTPaiNN *>(pair);
+    if (!other || other->m_models.empty()) continue;
+    if (other == this) first = false;
+    if (first && other->m_models[0].info().seal == student.seal) return; // which has said it
+    bool fits = false;
+    for (const auto &model : other->m_models) {
+      const auto &info = model.info();
+      fits = fits || info.seal == student.teacher || info.seal == student.seal;
+    }
+    if (!fits)
+      error->warning(FLERR,
+                     "pair_style tpainn: \"{}\" is the student of another model than \"{}\"; "
+                     "multiple time steps need the model that it was distilled from",
+                     student.path, other->m_models[0].info().path);
+  }
+}
+
 // Bonded atoms are neighbours like any others here, but LAMMPS leaves them out of the lists when
 // their special_bonds factors are zero, which is the default.
 void PairTPaiNN::check_special_bonds() {

@@ -146,6 +146,7 @@ void PairTPaiNN::init_style() {
   if (!atom->tag_enable) error->all(FLERR, "pair_style tpainn needs atom IDs");
   check_levels_of_theory();
   check_masses();
+  check_students();
   check_special_bonds();
   check_bonded_styles();
   check_exclusions();

@@ -10,7 +10,7 @@ from lammps_plugin.cli import main
 from lammps_plugin.respa import TimeSteps, respa_lines, rewrite_input
 from lammps_plugin.single_point import run_input, write_data
 from tpainn_calc.base.errors import ConfigError
-from tpainn_calc.modelfile import load_model, save_model
+from tpainn_calc.modelfile import load_model, read_manifest, save_model
 
 PLAIN = "pair_style tpainn\npair_coeff * * {model} H O\ntimestep {step}\n"
 NVE = "fix 1 all nve"
@@ -45,7 +45,7 @@ def run(tmp_path, box):
             f"{velocity}\nthermo {every}\nthermo_style custom step dt pe etotal press vol\n"
             f"thermo_modify format float %.15g norm no\nrun {steps}\n{after}\n"
         )
-        output = run_input(tmp_path / "in", ranks)
+        output = start.output = run_input(tmp_path / "in", ranks)
         table = output.split("Step", 1)[1].split("\n", 1)[1].split("Loop time")[0]
         rows = np.array([line.split() for line in table.splitlines() if line.strip()], dtype=float)
         return np.column_stack([rows[:, 0] * rows[:, 1] * 1e3, rows[:, 3:]])
@@ -110,6 +110,21 @@ def test_a_restart_continues_the_trajectory(run, deployed, fast, tmp_path):
     assert first == pytest.approx(whole[:5], rel=1e-12)
     rest = run(pair, NPT, 4, before="read_restart half")
     assert rest[:, 1:] == pytest.approx(whole[4:, 1:], rel=1e-8, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def student(model_file, export, make_model):
+    """A model file that calls the full potential its teacher."""
+    start = {"name": "random", "seal": read_manifest(model_file).sha256}
+    return export(make_model("student", seed=5, training={"method": "distill", "start": start}))
+
+
+def test_a_student_of_another_model_is_said_once(run, deployed, student, fast, capfd):
+    run(mts(deployed, student, 0.5, 0.25), NVE, 1)
+    assert "student of another model" not in run.output
+    run(mts(fast, student, 0.5, 0.25), NVE, 1)
+    assert run.output.count("student of another model") == 1
+    assert "fast.pt" in run.output
 
 
 INPUT = """\

@@ -210,13 +210,17 @@ def pretrained_potential(
 
 
 def describe_model(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """Name, level and sha256 of a model file, as model files made from it record them."""
+    """Name, level and checksums of a model file, as model files made from it record them.
+
+    ``sha256`` is that of the file, ``seal`` the one in its manifest, which deployed files carry.
+    """
     path = find_model(model)
     manifest = read_manifest(path)
     return {
         "name": manifest.name,
         "level": manifest.level_of_theory,
         "sha256": checksum(path),
+        "seal": manifest.sha256,
     }
 
 
