@@ -131,6 +131,11 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
         Journal(path)
 
 
+def test_a_full_disk_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        Journal(Path("/dev/full")).write(0, "no label")
+
+
 def test_frames_that_fail_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
     plain = open_frames(generate(config(tmp_path, None, output="p"), tmp_path, progress=False))

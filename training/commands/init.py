@@ -16,6 +16,7 @@ KINDS = {
     "autotune": "tpainn-train autotune {}",
     "curve": "tpainn-train curve {}",
     "loop": "tpainn-train loop {}",
+    "teachers": "tpainn-train teachers {}",
 }
 
 

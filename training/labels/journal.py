@@ -63,8 +63,11 @@ class Journal:
             atoms.info[REASON] = f"x{result.encode().hex()}"  # no quotes, and no number
         atoms.info[NUMBER] = number
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as stream:
-            stream.write(to_extxyz([atoms]))
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(to_extxyz([atoms]))
+        except OSError as error:  # a full disk is not named by Python
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def read(self) -> dict[int, Atoms | str]:
         """Labelled frames, and the reasons of those without a label, by number.
