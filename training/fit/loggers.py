@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -44,6 +45,8 @@ def make_logger(
     if name == "wandb":
         from lightning.pytorch.loggers import WandbLogger
 
-        identity = output.resolve().name
-        return WandbLogger(name=identity, id=identity, save_dir=output, project=title)
+        folder = output.resolve()
+        # of the whole path: folders of one name are not one run
+        identity = sha256(str(folder).encode()).hexdigest()[:16]
+        return WandbLogger(name=folder.name, id=identity, save_dir=output, project=title)
     return False
