@@ -15,15 +15,10 @@ if TYPE_CHECKING:
     from seedselect.kernel.low_rank import LowRankKernel
     from seedselect.kernel.posterior import posterior_transform
     from seedselect.kernel.source_features import SourceAwareFeatures
-    from seedselect.pools.pool import (
-        ArrayPool,
-        DaskPool,
-        Hdf5Pool,
-        NpyPool,
-        Pool,
-        ShardPool,
-        as_pool,
-    )
+    from seedselect.pools.arrays import ArrayPool, Hdf5Pool, NpyPool, ShardPool
+    from seedselect.pools.dask_pool import DaskPool
+    from seedselect.pools.opening import as_pool
+    from seedselect.pools.pool import Pool
     from seedselect.sampling.greedy import greedy_map
     from seedselect.sampling.inclusion import inclusion_probabilities
     from seedselect.sampling.kdpp import sample_kdpp
@@ -85,9 +80,14 @@ _HOME = {
     "marginal_kl": "scores.divergence",
     "split_half_reliability": "scores.divergence",
     "Selection": "selection",
-} | dict.fromkeys(
-    ["ArrayPool", "DaskPool", "Hdf5Pool", "NpyPool", "Pool", "ShardPool", "as_pool"], "pools.pool"
-)
+    "ArrayPool": "pools.arrays",
+    "Hdf5Pool": "pools.arrays",
+    "NpyPool": "pools.arrays",
+    "ShardPool": "pools.arrays",
+    "DaskPool": "pools.dask_pool",
+    "as_pool": "pools.opening",
+    "Pool": "pools.pool",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ from seedselect.errors import SeedSelectError, SourceWarning
 from seedselect.kernel.features import RandomFourierFeatures, column_scale
 from seedselect.kernel.low_rank import LowRankKernel
 from seedselect.kernel.posterior import known_points, posterior_transform
-from seedselect.pools.pool import Pool, as_pool, check_finite, map_blocks, pool_like
+from seedselect.pools.opening import as_pool, pool_like
+from seedselect.pools.pool import Pool, check_finite, map_blocks
 from seedselect.sampling.draws import climb_map, draw_kdpp, draw_random
 from seedselect.sampling.greedy import information_per_label
 from seedselect.scores.committee import Committee

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from seedselect.errors import SeedSelectError
 from seedselect.kernel.gram import DualGram
 from seedselect.kernel.low_rank import LowRankKernel
-from seedselect.pools.pool import ArrayPool
+from seedselect.pools.arrays import ArrayPool
 from seedselect.sampling.greedy import greedy_map
 from seedselect.sampling.kdpp import sample_kdpp, sample_projection, tilted_probabilities
 from tpainn_calc.base.arrays import Array

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ from seedselect.errors import SeedSelectError
 from seedselect.kernel.features import column_scale
 from seedselect.kernel.gaussian import GaussianKernel, fit_gaussian
 from seedselect.kernel.posterior import known_points
-from seedselect.pools.pool import Pool, as_pool, check_finite, map_blocks, pool_like
+from seedselect.pools.opening import as_pool, pool_like
+from seedselect.pools.pool import Pool, check_finite
+from seedselect.pools.scale import streamed_scale
 from seedselect.sampling.expected_error import ExpectedError
-from seedselect.scores.committee import Committee
+from seedselect.scores.carrier import LabelCarrier
 from seedselect.scores.quality import check_cost
 from seedselect.selection import Selection, check_size
 from tpainn_calc.base.arrays import Array
@@ -27,8 +28,6 @@ Index = NDArray[np.intp]
 
 #: Candidates for every row that is asked for, where the pool is that large.
 CANDIDATES_PER_ROW = 4
-#: Members of the committee that carries the source's labels to other rows.
-MEMBERS = 100
 #: Labels that weigh as much as the value of rho2 that was assumed, when it is learnt.
 RHO2_STRENGTH = 10.0
 
@@ -130,7 +129,7 @@ class SourceDesign(BaseEstimator):
         if self.rho2 == 0:
             self.labels_ = "ignored"
         self._labels = y
-        self._carrier = _Carrier(self._source, self._labels, (*self._entropy, 1))
+        self._carrier = LabelCarrier(self._source, self._labels, (*self._entropy, 1))
         self.rho2_ = self.rho2 if self.labels_ == "used" else 0.0
         self._units = self._units_of(as_pool(self._source))
         self.kernel_ = self._units.kernel
@@ -402,24 +401,6 @@ class _Units:
         return ((X - self.mean) / np.where(varies, self.scale, 1.0))[:, varies]
 
 
-class _Carrier:
-    """A committee that carries the source's labels to other rows, fitted when it is asked."""
-
-    def __init__(self, X: Array, labels: Array, entropy: tuple[int, ...]) -> None:
-        self.X, self.labels, self.entropy = X, labels, entropy
-
-    @cached_property
-    def committee(self) -> Committee:
-        mean, scale, _ = column_scale(self.labels)
-        committee = Committee(None, self.entropy)
-        committee.grow(self.X, (self.labels - mean) / scale, MEMBERS)
-        return committee
-
-    def predict(self, rows: Array) -> Array:
-        mean, scale, _ = column_scale(self.labels)
-        return self.committee.predict(rows).mean(axis=0) * scale + mean
-
-
 @dataclass(frozen=True)
 class _Points:
     """Rows and their cheap labels, in the units they came in."""
@@ -436,20 +417,3 @@ def _joined(parts: list[_Points], like: _Points) -> _Points:
 
 def _given(value: Any) -> bool:
     return value is not None and len(value) > 0
-
-
-def streamed_scale(rows: Pool) -> tuple[Array, Array]:
-    """Return mean and standard deviation of a pool's columns in one pass; 0 where constant."""
-    first = rows.take(np.zeros(1, dtype=np.intp))[0]
-
-    def part(start: int, block: Array) -> tuple[Array, Array, Array]:
-        # the first row taken off keeps digits
-        block = check_finite(block, start, "the pool") - first
-        return block.sum(axis=0), (block**2).sum(axis=0), np.abs(block + first).max(axis=0)
-
-    total, square, largest = np.zeros_like(first), np.zeros_like(first), np.abs(first)
-    for one, two, top in map_blocks(rows, part):
-        total, square, largest = total + one, square + two, np.maximum(largest, top)
-    mean = total / rows.n
-    deviation = np.sqrt(np.maximum(square / rows.n - mean**2, 0.0))
-    return mean + first, np.where(deviation > 1e-10 * np.maximum(largest, 1e-300), deviation, 0.0)

@@ -14,7 +14,8 @@ from seedselect.errors import SeedSelectError
 from seedselect.frames.descriptors import describe
 from seedselect.frames.frame import Frame
 from seedselect.frames.targets import frame_targets, raw_targets
-from seedselect.pools.pool import NpyPool, Pool, ShardPool
+from seedselect.pools.arrays import NpyPool, ShardPool
+from seedselect.pools.pool import Pool
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.files import replacing
 

@@ -16,7 +16,8 @@ import numpy as np
 from seedselect.campaign.dataset import Dataset
 from seedselect.campaign.input_files import InputFiles
 from seedselect.errors import SeedSelectError
-from seedselect.pools.pool import ArrayPool, check_finite
+from seedselect.pools.arrays import ArrayPool
+from seedselect.pools.pool import check_finite
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.errors import did_you_mean, one_line
 

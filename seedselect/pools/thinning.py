@@ -10,7 +10,8 @@ from scipy.spatial.distance import cdist
 
 from seedselect.errors import SeedSelectError
 from seedselect.kernel.features import column_scale, median_distance
-from seedselect.pools.pool import ArrayPool, Pool, regroup
+from seedselect.pools.arrays import ArrayPool
+from seedselect.pools.pool import Pool, regroup
 from tpainn_calc.base.arrays import Array
 
 #: Rows compared at a time.
