@@ -247,6 +247,15 @@ def test_an_engine_that_breaks_on_the_only_frame_leaves_it_open(campaign, thread
     assert not list((campaign / "labels").glob("*.failed.json"))
 
 
+def test_processes_that_do_not_start_are_one_line(campaign, monkeypatch):
+    from training.labels import processes
+
+    monkeypatch.setattr(processes, "start_engine_process", os.readlink)  # a folder is no link
+    with pytest.raises(LabelError, match="cannot be kept running; labels are kept"):
+        run(campaign, engine())
+    assert set(states(campaign).values()) == {"pending"}
+
+
 def test_full_scratch_disk_is_one_line_and_frames_stay_open(campaign, threads):
     heights = sorted(a.positions[0, 2] for a in chosen(campaign))
     config = engine("label_calculators.FaultyEMT", how="full", limit=float(heights[4]))

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def _outcome(future: Future[Label | Failure], time_limit: float | None) -> Label
         return Failure(f"took longer than {time_limit:g} s", "failed")
     except ProcessExpired:
         return None
+    except BrokenProcessPool:  # died before they had anything to do
+        return Failure("processes to label in cannot be kept running", "stop")
 
 
 def _remove_scratch_of_the_dead(scratch: Path) -> None:
