@@ -39,15 +39,9 @@ html_css_files = ["site.css"]
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {
-    "members": True,
-    "show-inheritance": True,
-    # scikit-learn adds these to every estimator; their text belongs to its own manual
-    "exclude-members": "set_fit_request, set_predict_request, set_score_request",
-}
+autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
-python_use_unqualified_type_names = True
+autodoc_typehints = "none"  # docstrings name the types, without the bounds of configurations
 napoleon_google_docstring = False
 napoleon_use_ivar = True  # attributes of dataclasses are members already
 

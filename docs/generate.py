@@ -18,6 +18,8 @@ from types import ModuleType
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PACKAGES = ("tpainn_calc", "lammps_plugin", "training", "seedselect")
+# members that scikit-learn and pydantic add to classes; their text belongs to those libraries
+FOREIGN = ("set_fit_request", "set_predict_request", "set_score_request", "model_config")
 # README files that the site shows, by the names of their pages
 STUDIES = {
     "water": ROOT / "examples/water/README.md",
@@ -40,7 +42,13 @@ def write_api() -> None:
             if module.__name__ != package:
                 lines += [f"## {module.__name__}", ""]
             lines += ["```{eval-rst}", f".. automodule:: {module.__name__}"]
-            lines += [f"   :members: {', '.join(names)}", "```", ""]
+            # by what it leaves out, since autodoc takes ``:members: A, B`` for additions to __all__
+            other = [*FOREIGN, *(n for n in module.__all__ if n not in names)]
+            lines.append(f"   :exclude-members: {', '.join(other)}")
+            parent, _, name = module.__name__.rpartition(".")
+            if parent and getattr(import_module(parent), name) is not module:
+                lines.append("   :no-index:")  # a function of the same name has the address
+            lines += ["```", ""]
         write_page(DOCS / "api" / f"{package}.md", "\n".join(lines))
 
 
