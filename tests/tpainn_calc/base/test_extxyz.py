@@ -13,6 +13,7 @@ from tpainn_calc.base.frames import (
     ExtXYZFile,
     attach_results,
     iter_extxyz,
+    iter_frames,
     open_frames,
     read_extxyz,
     results_of,
@@ -60,6 +61,18 @@ def test_one_hdf5_file_and_folders(tmp_path, frames):
     write_extxyz(tmp_path / "x" / "a.extxyz", frames[:2])
     (tmp_path / "x" / "b.extxyz").touch()  # a task that gave nothing
     same(open_frames(tmp_path / "x"), frames[:2])
+
+
+def test_frames_one_by_one_from_wherever_they_are(tmp_path, frames):
+    write_shard(tmp_path / "h", "all", frames)
+    for name in ("a", "b"):
+        write_extxyz(tmp_path / "x" / f"{name}.extxyz", frames[:3] if name == "a" else frames[3:])
+    for path in (tmp_path / "h", tmp_path / "h" / "all.h5", tmp_path / "x"):
+        same(list(iter_frames(path)), frames)
+    same(list(iter_frames(tmp_path / "x" / "a.extxyz")), frames[:3])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no frames"):
+        iter_frames(tmp_path / "empty")
 
 
 def test_a_free_energy_alone_is_the_energy(tmp_path, frames):
