@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,11 +44,11 @@ EXPORT_AGAIN = "export it again with: tpainn export MODEL NAME.pt"
 _MAX_PROGRAM = 16 << 20
 _MAX_ENTRIES = 100_000
 _DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "BoolStorage": torch.bool,
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "BoolStorage": "?",
 }
 
 
@@ -236,16 +237,16 @@ class _Reader(pickle.Unpickler):
         kind, storage, key, device, size = pid
         if kind != "storage" or not isinstance(storage, _Storage) or device != "cpu":
             raise pickle.UnpicklingError("it has a foreign storage")
-        data = self._records[f"data/{key}"]
-        values = torch.frombuffer(bytearray(data), dtype=storage.dtype) if data else torch.empty(0)
+        # a copy: records are read-only
+        values = np.frombuffer(self._records[f"data/{key}"], storage.dtype).copy()
         if len(values) != size:
             raise pickle.UnpicklingError("the sizes of a storage disagree")
-        return values.to(storage.dtype)
+        return torch.from_numpy(values)
 
 
 @dataclass(frozen=True)
 class _Storage:
-    dtype: torch.dtype
+    dtype: str
 
 
 def _tensor(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,26 @@ def test_nothing_is_left_after_a_failure(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         export_model(model, folder / "exported.pt", kernel="plain")
     assert list(folder.iterdir()) == []
+
+
+def test_two_exports_to_one_name(make_potential, tmp_path):
+    """The file is one of the two, whole, and nothing else is left."""
+    models = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        models.append(tmp_path / f"m{seed}.safetensors")
+        save_model(models[-1], make_potential(n_features=8))
+    path = tmp_path / "out" / "exported.pt"
+    code = (
+        "import sys; from tpainn_calc.export import export_model;"
+        "export_model(sys.argv[1], sys.argv[2], kernel='plain')"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(model), str(path)]) for model in models
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert load_exported(path)[1].name in ("m0", "m1")
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_bad_model_file_is_refused(tmp_path):
