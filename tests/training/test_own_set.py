@@ -7,6 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from examples.water.own import campaign
 from examples.water.own.convergence import __main__ as command
+from examples.water.own.convergence import dimer
 from examples.water.own.convergence.config import load_study
 from examples.water.own.convergence.report import (
     MPA,
@@ -148,6 +149,29 @@ def test_study_names_only_settings_that_there_are():
             type(study),
             "study.yaml",
         )
+
+
+class TestDimer:
+    def test_a_hydrogen_lies_between_the_oxygens(self):
+        symbols, positions = zip(*dimer.dimer(2.8), strict=True)
+        atoms = Atoms(symbols, positions)
+        assert [atoms.get_distance(i, i + k) for i in (0, 3) for k in (1, 2)] == pytest.approx(
+            [0.985] * 4
+        )
+        assert atoms.get_angle(1, 0, 2) == pytest.approx(105.5)
+        assert atoms.get_angle(4, 3, 5) == pytest.approx(105.5)
+        assert atoms.get_distance(0, 3) == pytest.approx(2.8)
+        assert atoms.get_angle(0, 1, 3) == pytest.approx(180.0)
+
+    def test_basis_sets_of_cp2k_are_read(self, tmp_path):
+        pytest.importorskip("pyscf")
+        text = "H SMALL-GTH-q1 SMALL-GTH\n 1\n 1 0 1 2 1 1\n 3.0 0.5 0.25\n 0.3 0.5 0.75\n#\n"
+        (tmp_path / "SETS").write_text("#comment\nO OTHER\n 0\n" + text)
+        shells = dimer.basis_of(tmp_path, "SETS", "H", "SMALL-GTH")
+        assert [shell[0] for shell in shells] == [0, 1]
+        assert [row[0] for row in shells[1][1:]] == [3.0, 0.3]
+        with pytest.raises(ConfigError, match="no basis set LARGE for H"):
+            dimer.basis_of(tmp_path, "SETS", "H", "LARGE")
 
 
 def test_sampling_covers_what_the_potential_is_for():
