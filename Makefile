@@ -28,8 +28,9 @@ docs: $(READY)
 	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "see build/docs/index.html"
 
+# a process per core, at most four; a file stays in one, for what its tests share
 test: $(READY)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(PY) -m ruff check .
