@@ -88,6 +88,17 @@ def test_info_of_an_older_file(
     assert "without checksum; golden values reproduced" in capsys.readouterr().out
 
 
+def test_evaluate_does_not_keep_the_level_of_other_labels(
+    model: str, structure: Path, tmp_path: Path
+) -> None:
+    atoms = ase.io.read(structure)
+    atoms.info["level"] = "q-SPC/Fw"
+    ase.io.write(tmp_path / "classical.extxyz", atoms)
+    output = tmp_path / "out.extxyz"
+    assert main(["evaluate", model, str(tmp_path / "classical.extxyz"), "-o", str(output)]) == 0
+    assert ase.io.read(output).info["level"] == "random weights"
+
+
 def test_evaluate_writes_what_the_calculator_gives(
     model: str, structure: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +109,7 @@ def test_evaluate_writes_what_the_calculator_gives(
     atoms.calc = TPaiNNCalculator(model)
     np.testing.assert_allclose(written.get_forces(), atoms.get_forces(), atol=1e-5)
     np.testing.assert_allclose(written.get_stress(), atoms.get_stress(), atol=1e-7)
+    assert written.info["level"] == "random weights"
     capsys.readouterr()
     assert main(["evaluate", model, str(output)]) == 0  # labelled by itself: no error
     printed = capsys.readouterr().out

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
             if name in result:
                 errors[name].append(_error(name, result[name], label, len(atoms), where))
         attach_results(atoms, **result)
+        # the results are of the model's level, whatever level the labels of the file had
+        atoms.info["level"] = calculator.manifests[0].level_of_theory or "unknown"
     _print_errors(errors)
     if arguments.output:
         write_extxyz(arguments.output, frames)
