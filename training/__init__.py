@@ -8,8 +8,9 @@ frames), `training.fit.fit` (scratch, pretrain, autotune), `evaluate`, `run_curv
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tpainn_calc.base.lazy import public_names
 
 if TYPE_CHECKING:
     from training.classical.config import ClassicalConfig
@@ -65,14 +66,4 @@ _HOME = {
     "run_loop": "loop.run",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = public_names(__name__, _HOME)
