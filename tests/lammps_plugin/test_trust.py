@@ -178,13 +178,22 @@ def test_code_that_runs_at_loading(box, tmp_path, target, refused, capsys):
     assert target.read_bytes() == b"harmless"
 
 
-def test_evil_programs_around_good_weights_are_not_run(deployed, tmp_path, target, lammps_says):
-    files = [deployed]
+@pytest.fixture(scope="module")
+def fresh(model_file, tmp_path_factory):
+    """Exported by a process of its own: no other export has changed the names of its classes."""
+    path = tmp_path_factory.mktemp("fresh") / "random.pt"
+    words = ["export", str(model_file), str(path), "--dtype", "float64", "--kernel", "fused"]
+    subprocess.run([sys.executable, "-m", "tpainn_calc.cli", *words], check=True)
+    return path
+
+
+def test_evil_programs_around_good_weights_are_not_run(fresh, tmp_path, target, lammps_says):
+    files = [fresh]
 
     def write(name: str, records: dict[str, bytes]) -> None:
         files.append(write_archive(tmp_path / name, records))
 
-    records = records_of(deployed)
+    records = records_of(fresh)
     (data,) = (name for name in records if name.endswith("/data.pkl"))
     (program,) = (name for name in records if name.endswith("tpainn_calc/torchscript.py"))
 
@@ -367,8 +376,8 @@ def test_a_flipped_bit(deployed, tmp_path):
     assert all("broken.pt" in message for message in refusals)
 
 
-def test_a_flipped_bit_in_lammps(deployed, tmp_path, refused):
-    records = records_of(deployed)
+def test_a_flipped_bit_in_lammps(fresh, tmp_path, refused):
+    records = records_of(fresh)
     files = []
     for ending in ("/data/4", "/data.pkl", "manifest.json", "potential.py"):
         key = next(name for name in records if name.endswith(ending))
@@ -379,7 +388,7 @@ def test_a_flipped_bit_in_lammps(deployed, tmp_path, refused):
     for message in refused(*files):
         assert "SHA-256 is not the one that it was written with" in message
     # where the archive's own checksum notices it first
-    data = bytearray(deployed.read_bytes())
+    data = bytearray(fresh.read_bytes())
     data[len(data) // 2] ^= 1
     files[0].write_bytes(bytes(data))
     refused(files[0])

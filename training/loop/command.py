@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tpainn_calc.base.schema import load_config
@@ -21,13 +23,24 @@ def loop(config_file: Path, progress: bool = True) -> int:
     from training.loop.report import describe
     from training.loop.run import run_loop
 
-    # a line per stage is enough: what a stage has to say is in its folder
-    logging.getLogger("training").setLevel(logging.WARNING)
     try:
-        root = run_loop(config, Path.cwd(), progress)
+        with _warnings_only():
+            root = run_loop(config, Path.cwd(), progress)
     except Waiting as waiting:
         print(f"waiting: {waiting}")
         return WAITS
     print(describe(read_table(root / "rounds.csv")))
     print(f"{root / 'loop.png'}\n{root / 'report.html'}")
     return 0
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    """Silence the stages: a line for each is enough, and what it has to say is in its folder."""
+    logger = logging.getLogger("training")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
