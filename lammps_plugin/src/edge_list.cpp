@@ -12,6 +12,11 @@
 
 namespace tpainn {
 
+static double distance2(const double *a, const double *b) {
+  const double d[3]{b[0] - a[0], b[1] - a[1], b[2] - a[2]};
+  return d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+}
+
 int EdgeList::node(int atom) {
   if (m_node_of[atom] < 0) {
     m_node_of[atom] = static_cast<int>(atom_of.size());
@@ -21,10 +26,11 @@ int EdgeList::node(int atom) {
 }
 
 void EdgeList::rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal, int nall,
-                       const int *type, const std::vector<bool> &takes_part, const double *owner,
-                       int n_hops) {
+                       double **x, double reach, const int *type,
+                       const std::vector<bool> &takes_part, const double *owner, int n_hops) {
   const bool extended = mode == Ghosts::extended;
   const int n_centres = list->inum + (extended ? list->gnum : 0);
+  const double reach2 = reach * reach;
   m_node_of.assign(nall, -1);
   atom_of.clear();
   m_first.clear();
@@ -55,7 +61,7 @@ void EdgeList::rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal
     if (!takes_part[type[i]] || (extended && m_hops[i] >= n_hops)) continue;
     for (int jj = 0; jj < list->numneigh[i]; ++jj) {
       const int j = list->firstneigh[i][jj] & NEIGHMASK;
-      if (!takes_part[type[j]]) continue;
+      if (!takes_part[type[j]] || distance2(x[i], x[j]) > reach2) continue;
       m_first.push_back(i);
       m_second.push_back(j);
       m_centre.push_back(node(i));
@@ -107,6 +113,13 @@ void EdgeList::add_up(const std::vector<double> &gradient, bool per_atom_virial,
       }
     }
   }
+}
+
+bool EdgeList::same_as(const EdgeList &other) const {
+  return m_n_edge == other.m_n_edge && m_n_own == other.m_n_own && atom_of == other.atom_of &&
+         std::equal(edge_vec.begin(), edge_vec.begin() + 3 * m_n_edge, other.edge_vec.begin()) &&
+         std::equal(centre.begin(), centre.begin() + m_n_edge, other.centre.begin()) &&
+         std::equal(neighbour.begin(), neighbour.begin() + m_n_edge, other.neighbour.begin());
 }
 
 Candidates EdgeList::candidates(Ghosts mode) const {

@@ -27,14 +27,20 @@ class EdgeList {
 public:
   // owner[j - nlocal]: own atom of which ghost j is an image (used in the mode "fold" only).
   // n_hops: how many edges away an atom may act on an own one; used in the mode "extended" only.
-  void rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal, int nall, const int *type,
-               const std::vector<bool> &takes_part, const double *owner, int n_hops);
+  // reach: of the candidates, in units of x; in pair_style hybrid the list itself reaches as far as
+  // the longest cut-off of all styles, and a fast model would look at many pairs in vain.
+  void rebuild(const LAMMPS_NS::NeighList *list, Ghosts mode, int nlocal, int nall, double **x,
+               double reach, const int *type, const std::vector<bool> &takes_part,
+               const double *owner, int n_hops);
 
   // Edges shorter than cutoff (Å); x is in units of `angstrom`. The guard sees all of them.
   void update(double **x, const int *type, double angstrom, double cutoff, RangeGuard &guard);
 
   // Energies and gradient of the edges, added up per node.
   void add_up(const std::vector<double> &gradient, bool per_atom_virial, Sums &sums) const;
+
+  // Are atoms and edges those of another list, to the last digit?
+  bool same_as(const EdgeList &other) const;
 
   Candidates candidates(Ghosts mode) const;
 

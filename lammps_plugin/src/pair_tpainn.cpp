@@ -104,7 +104,9 @@ void PairTPaiNN::rebuild_graph() {
     m_ghosts.forward_atoms(m_owner.data(), 1);
   }
   const double *owner = m_mode == Ghosts::fold ? m_owner.data() + nlocal : nullptr;
-  m_edges.rebuild(list, m_mode, nlocal, nall, atom->type, m_takes_part, owner, n_blocks());
+  const double reach = cutoff() * angstrom() + neighbor->skin;
+  m_edges.rebuild(list, m_mode, nlocal, nall, atom->x, reach, atom->type, m_takes_part, owner,
+                  n_blocks());
   m_ghosts.set_nodes(&m_edges.atom_of, nall);
   m_species.resize(m_models.size());
   for (size_t m = 0; m < m_models.size(); ++m) {
@@ -152,6 +154,12 @@ void PairTPaiNN::evaluate_model(size_t m) {
                                    per_atom_virial, m_sums[m]);
     return;
   }
+  if (twin_knows()) {
+    m_sums[m].energies = m_twin->m_sums[0].energies;
+    m_gradient = m_twin->m_gradient;
+    m_edges.add_up(m_gradient, per_atom_virial, m_sums[m]);
+    return;
+  }
   Graph graph;
   graph.n_centre = m_edges.candidates(m_mode).n_centre;
   graph.n_node = m_edges.n_node();
@@ -162,6 +170,17 @@ void PairTPaiNN::evaluate_model(size_t m) {
   graph.edge_vec = m_edges.edge_vec.data();
   m_models[m].evaluate(graph, m_edges.n_own(), exchange, m_sums[m].energies, m_gradient);
   m_edges.add_up(m_gradient, per_atom_virial, m_sums[m]);
+}
+
+// Has the other sub-style just evaluated the same model on the same edges? On all ranks, as the
+// model may wait for the states of ghosts.
+bool PairTPaiNN::twin_knows() const {
+  if (!m_twin || m_twin->m_sums.size() != 1) return false;
+  int same = m_species == m_twin->m_species && m_edges.same_as(m_twin->m_edges) &&
+             m_twin->m_gradient.size() >= static_cast<size_t>(3 * m_edges.n_edge()) &&
+             static_cast<int64_t>(m_twin->m_sums[0].energies.size()) == m_edges.n_own();
+  if (comm->nprocs > 1) MPI_Allreduce(MPI_IN_PLACE, &same, 1, MPI_INT, MPI_MIN, world);
+  return same != 0;
 }
 
 void PairTPaiNN::average() {

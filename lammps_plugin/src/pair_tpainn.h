@@ -50,6 +50,8 @@ private:
   void check_levels_of_theory();
   void check_masses();
   void check_students();
+  std::vector<PairTPaiNN *> siblings();
+  void find_twin();
   void check_special_bonds();
   void check_bonded_styles();
   void check_exclusions();
@@ -65,6 +67,7 @@ private:
   std::string name_pair(const tpainn::RangeGuard::Pair &pair) const;
   void stop_together(std::string problem);
   void evaluate_model(size_t m);
+  bool twin_knows() const;
   void average();
   bool add_forces(const tpainn::Sums &sums);
   void tally(const tpainn::Sums &sums);
@@ -89,7 +92,8 @@ private:
   std::vector<std::vector<int64_t>> m_species; // per model, per node
   std::vector<double> m_owner;                 // own atom of every ghost (mode "fold")
 
-  bool m_on_gpu = false; // positions are moved there, not edges
+  const PairTPaiNN *m_twin = nullptr; // another sub-style with the same model
+  bool m_on_gpu = false;              // positions are moved there, not edges
   std::vector<double> m_gradient;
   std::vector<tpainn::Sums> m_sums; // per model
   tpainn::Sums m_mean;              // of a committee

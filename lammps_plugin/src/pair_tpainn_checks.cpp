@@ -81,15 +81,36 @@ void PairTPaiNN::check_masses() {
                    given, masses);
 }
 
+// The styles of this name in pair_style hybrid, or this one alone.
+std::vector<PairTPaiNN *> PairTPaiNN::siblings() {
+  std::vector<PairTPaiNN *> found;
+  for (int n = 1; Pair *pair = force->pair_match("tpainn", 1, n); ++n) {
+    auto *other = dynamic_cast<PairTPaiNN *>(pair);
+    // where there is only one, LAMMPS gives it for any number
+    if (!other || (!found.empty() && found.back() == other)) break;
+    found.push_back(other);
+  }
+  return found;
+}
+
+// With multiple time steps the fast model is wanted twice at the end of every outer step, added in
+// one sub-style and taken off in another.
+void PairTPaiNN::find_twin() {
+  m_twin = nullptr;
+  for (const auto *other : siblings())
+    if (other != this && m_models.size() == 1 && other->m_models.size() == 1 &&
+        other->m_models[0].info().path == m_models[0].info().path && other->m_symbols == m_symbols)
+      m_twin = other;
+}
+
 // Beside a student in pair_style hybrid (multiple time steps) the other models must be its teacher.
 // A student of another model runs, but what it leaves to the outer step is as large as the force.
 void PairTPaiNN::check_students() {
   const auto &student = m_models[0].info();
   if (student.teacher.empty() || m_announced || comm->me != 0) return;
   bool first = true;
-  for (int n = 1; Pair *pair = force->pair_match("tpainn", 1, n); ++n) {
-    const auto *other = dynamic_cast<PairTPaiNN *>(pair);
-    if (!other || other->m_models.empty()) continue;
+  for (const auto *other : siblings()) {
+    if (other->m_models.empty()) continue;
     if (other == this) first = false;
     if (first && other->m_models[0].info().seal == student.seal) return; // which has said it
     bool fits = false;

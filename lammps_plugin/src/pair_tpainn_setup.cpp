@@ -95,6 +95,7 @@ void PairTPaiNN::load_models(const std::vector<std::string> &files) {
   MPI_Comm_free(&node);
   std::string problem;
   m_models.clear();
+  m_sums.clear();
   m_built = -1;
   m_announced = false;
   try {
@@ -147,6 +148,7 @@ void PairTPaiNN::init_style() {
   check_levels_of_theory();
   check_masses();
   check_students();
+  find_twin();
   check_special_bonds();
   check_bonded_styles();
   check_exclusions();

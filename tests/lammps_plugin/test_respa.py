@@ -8,7 +8,7 @@ import torch
 
 from lammps_plugin.cli import main
 from lammps_plugin.respa import TimeSteps, respa_lines, rewrite_input
-from lammps_plugin.single_point import run_input, write_data
+from lammps_plugin.single_point import Setup, run_input, single_point, write_data
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.modelfile import load_model, read_manifest, save_model
 
@@ -79,6 +79,17 @@ def test_energy_and_pressure_at_a_point_are_those_of_the_full_model(run, deploye
     assert several == pytest.approx(plain, rel=1e-9)
 
 
+@pytest.mark.parametrize(("options", "ranks"), [("", 1), ("", 2), ("ghosts extended", 2)])
+def test_energies_and_virials_of_atoms_are_those_of_the_full_model(
+    box, deployed, fast, options, ranks
+):
+    pair = mts(deployed, fast, 1.0, 0.25, options).splitlines()
+    several = single_point(box, deployed, Setup(pair=pair, elements=["H", "O"], ranks=ranks))
+    plain = single_point(box, deployed, Setup(elements=["H", "O"]))
+    assert several.energies == pytest.approx(plain.energies, abs=1e-9)
+    assert several.virials == pytest.approx(plain.virials, abs=1e-9)
+
+
 def test_energy_fluctuates_no_more_than_with_the_outer_step_alone(run, deployed, near):
     several = run(mts(deployed, near, 1.0, 0.25), NVE, 30)[:, 1]
     outer = run(PLAIN.format(model=deployed, step=0.001), NVE, 30)[:, 1]
@@ -125,6 +136,11 @@ def test_a_student_of_another_model_is_said_once(run, deployed, student, fast, c
     run(mts(fast, student, 0.5, 0.25), NVE, 1)
     assert run.output.count("student of another model") == 1
     assert "fast.pt" in run.output
+
+
+def test_a_student_serves_alone(run, student):
+    """As any other model does; the search for its teacher ends."""
+    assert np.isfinite(run(PLAIN.format(model=student, step=0.0005), NVE, 1)).all()
 
 
 INPUT = """\
