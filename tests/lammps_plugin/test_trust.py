@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from benchmarks.fuzz import attacks
 from lammps_plugin.cli import main
 from lammps_plugin.single_point import Setup, single_point, write_data
 from tpainn_calc.base.errors import ModelFileError, TPaiNNError
@@ -28,22 +27,6 @@ from tpainn_calc.deployed import MANIFEST_FILE, SEAL, load_deployed, seal
 from tpainn_calc.export import load_exported
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated")
-
-
-def records_of(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-def write_archive(path: Path, records: dict[str, bytes], sealed: bool = True) -> Path:
-    """Write an archive of records, sealed as the exporter would."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, data in records.items():
-            if not (sealed and name.endswith(SEAL)):
-                file.writestr(name, data)
-    path.write_bytes(seal(buffer.getvalue()) if sealed else buffer.getvalue())
-    return path
 
 
 def altered(deployed: Path, path: Path, change: Callable[[torch.jit.ScriptModule], None]) -> Path:
@@ -118,37 +101,6 @@ def refused(lammps_says):
     return run
 
 
-class Spills(nn.Module):
-    """Maps a file and writes into it: when it is unpickled, or when it is called."""
-
-    def __init__(self, target: Path) -> None:
-        super().__init__()
-        self.target = str(target)
-        self.training = False
-        self.spilt = torch.zeros(8, dtype=torch.uint8)
-
-    def forward(
-        self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor
-    ) -> torch.Tensor:
-        return torch.from_file(self.target, True, 8, dtype=torch.uint8).fill_(65)
-
-    @torch.jit.export
-    def __getstate__(self) -> tuple[str, bool]:
-        return self.target, self.training
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[str, bool]) -> None:
-        self.target = state[0]
-        self.training = state[1]
-        self.spilt = torch.from_file(self.target, True, 8, dtype=torch.uint8).fill_(65)
-
-
-def spilling_archive(target: Path) -> bytes:
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(Spills(target)), buffer, _extra_files={MANIFEST_FILE: "{}"})
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def target(tmp_path) -> Path:
     """A file that a stranger would like to overwrite."""
@@ -159,13 +111,13 @@ def target(tmp_path) -> Path:
 
 def test_the_trick_works_where_programs_are_run(tmp_path, target):
     evil = tmp_path / "evil.pt"
-    evil.write_bytes(spilling_archive(target))
+    evil.write_bytes(attacks.spilling(target))
     torch.jit.load(str(evil))
     assert target.read_bytes() == b"AAAAAAAA"
 
 
 def test_code_that_runs_at_loading(box, tmp_path, target, refused, capsys):
-    archive = spilling_archive(target)
+    archive = attacks.spilling(target)
     naive, sealed = tmp_path / "naive.pt", tmp_path / "sealed.pt"
     naive.write_bytes(archive)
     sealed.write_bytes(seal(archive))
@@ -188,50 +140,24 @@ def fresh(model_file, tmp_path_factory):
 
 
 def test_evil_programs_around_good_weights_are_not_run(fresh, tmp_path, target, lammps_says):
-    files = [fresh]
-
-    def write(name: str, records: dict[str, bytes]) -> None:
-        files.append(write_archive(tmp_path / name, records))
-
-    records = records_of(fresh)
-    (data,) = (name for name in records if name.endswith("/data.pkl"))
-    (program,) = (name for name in records if name.endswith("tpainn_calc/torchscript.py"))
-
-    # every linear layer becomes an object of a class with an evil __setstate__
-    evil = dict(records)
-    with zipfile.ZipFile(io.BytesIO(spilling_archive(target))) as file:
-        evil |= {name: file.read(name) for name in file.namelist() if "/code/" in name}
-    linear = b"__torch__.torch.nn.modules.linear\nLinear"
-    assert linear in records[data]
-    evil[data] = records[data].replace(linear, b"__torch__.test_trust\nSpills")
-    write("setstate.pt", evil)
-
-    # every method writes first
-    spill = f'    _0 = torch.fill_(torch.from_file("{target}", True, 8, dtype=0), 65)\n    return '
-    text = records[program].decode().replace("    return ", spill)
-    assert text.count("from_file") > 5
-    write("methods.pt", records | {program: text.encode()})
-
-    # nonsense in place of all that is program
+    data = fresh.read_bytes()
+    records = attacks.records_of(data)
     nonsense = {k: b"nonsense" for k in records if "/code/" in k or k.endswith("constants.pkl")}
-    write("nonsense.pt", records | nonsense)
-
+    evil = {
+        "layers.pt": attacks.spilling_layers(data, target),
+        "methods.pt": attacks.spilling_methods(data, target),
+        "nonsense.pt": attacks.archive_of(records | nonsense),
+    }
+    files = [fresh]
+    for name, archive in evil.items():
+        files.append(tmp_path / name)
+        files[-1].write_bytes(archive)
     expected, *others = lammps_says(*files)
     for path, forces in zip(files[1:], others, strict=True):
         assert forces == expected, path
         module, _ = load_exported(path)
         module.embed(torch.tensor([0]))
     assert target.read_bytes() == b"harmless"
-
-
-class Runs:
-    """A Python pickle that starts a program."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.system, (f"echo AAAA > {self.target}",)
 
 
 def custom_class() -> bytes:
@@ -256,10 +182,10 @@ def many_times_itself() -> bytes:
 
 
 def test_pickles_that_are_no_model(deployed, tmp_path, target, refused):
-    records = records_of(deployed)
-    (key,) = (k for k in records if k.endswith("/data.pkl"))
+    records = attacks.records_of(deployed.read_bytes())
+    key = attacks.find_record(records, "/data.pkl")
     evil = {
-        "python": pickle.dumps(Runs(target), protocol=2),
+        "python": pickle.dumps(attacks.Runs(target), protocol=2),
         "class": custom_class(),
         "itself": many_times_itself(),
         "nothing": b"",
@@ -267,17 +193,18 @@ def test_pickles_that_are_no_model(deployed, tmp_path, target, refused):
         "half": records[key][: len(records[key]) // 2],
         "nonsense": bytes(range(256)),
     }
-    files = [
-        write_archive(tmp_path / f"{name}.pt", records | {key: data}) for name, data in evil.items()
-    ]
+    files = []
+    for name, data in evil.items():
+        files.append(tmp_path / f"{name}.pt")
+        files[-1].write_bytes(attacks.archive_of(records | {key: data}))
     refused(*files)
     assert target.read_bytes() == b"harmless"
-    os.system(f"echo AAAA > {target}.other")  # the trick itself works
-    assert target.with_name(f"{target.name}.other").exists()
+    pickle.loads(evil["python"])  # the trick itself works
+    assert target.read_bytes() == b"AAAA\n"
 
 
 def test_archives_that_lie_about_their_size(deployed, tmp_path, refused):
-    records = records_of(deployed)
+    records = attacks.records_of(deployed.read_bytes())
     bomb, twice = tmp_path / "bomb.pt", tmp_path / "twice.pt"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in records.items():
@@ -298,6 +225,11 @@ def set_(name: str, value: object) -> Callable[[torch.jit.ScriptModule], None]:
 
 def spoil(module: torch.jit.ScriptModule) -> None:
     module.potential.reference_energies[1] = float("nan")
+
+
+def exaggerate(module: torch.jit.ScriptModule) -> None:
+    """In a knot of a table that no edge of the golden graph meets."""
+    dict(module.named_buffers())["potential.network.blocks.2.message.table"][1, 0] = 1e30
 
 
 def shrink(module: torch.jit.ScriptModule) -> None:
@@ -329,6 +261,7 @@ STEERING = [
     (set_("dtype", "float32"), "another type", "another type"),
     (set_("basis", "fourier"), "unknown", "ValueError"),
     (spoil, "not finite", "not finite"),
+    (exaggerate, "larger than any weight", ""),  # Python makes its own table
     (shrink, "of shape", "of shape"),
 ]
 
@@ -377,14 +310,14 @@ def test_a_flipped_bit(deployed, tmp_path):
 
 
 def test_a_flipped_bit_in_lammps(fresh, tmp_path, refused):
-    records = records_of(fresh)
+    records = attacks.records_of(fresh.read_bytes())
     files = []
     for ending in ("/data/4", "/data.pkl", "manifest.json", "potential.py"):
-        key = next(name for name in records if name.endswith(ending))
+        key = attacks.find_record(records, ending)
         data = bytearray(records[key])
         data[len(data) // 2] ^= 4
         files.append(tmp_path / f"broken{len(files)}.pt")
-        write_archive(files[-1], records | {key: bytes(data)}, sealed=False)
+        files[-1].write_bytes(attacks.archive_of(records | {key: bytes(data)}, sealed=False))
     for message in refused(*files):
         assert "SHA-256 is not the one that it was written with" in message
     # where the archive's own checksum notices it first
@@ -395,8 +328,8 @@ def test_a_flipped_bit_in_lammps(fresh, tmp_path, refused):
 
 
 def test_files_of_other_schemas(deployed, tmp_path, refused):
-    records = records_of(deployed)
-    key = next(name for name in records if name.endswith(SEAL))
+    records = attacks.records_of(deployed.read_bytes())
+    key = attacks.find_record(records, SEAL)
     right = records.pop(key)
     seals = {
         "before there were seals": None,
@@ -404,12 +337,11 @@ def test_files_of_other_schemas(deployed, tmp_path, refused):
         "newer": right.replace(b"schema 2", b"schema 99"),
         "nonsense": b"nonsense",
     }
-    files = [
-        write_archive(
-            tmp_path / f"{k}.pt", records if text is None else records | {key: text}, False
-        )
-        for k, text in enumerate(seals.values())
-    ]
+    files = []
+    for text in seals.values():
+        files.append(tmp_path / f"{len(files)}.pt")
+        changed = records if text is None else records | {key: text}
+        files[-1].write_bytes(attacks.archive_of(changed, sealed=False))
     before, older, newer, nonsense = refused(*files)
     again = "exported by an older version of T-PaiNN: export it again with: tpainn export MODEL"
     assert again in before

@@ -12,12 +12,14 @@ import pytest
 import torch
 from ase import Atoms
 
+from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.schema import load_config
 from tpainn_calc.errors import ConfigError
 from tpainn_calc.modelfile import load_model
 from training.data.batches import FrameDataset, collate
 from training.data.frames import read_frames
 from training.fit import fit
+from training.fit.callbacks import read_checkpoint
 from training.fit.config import TrainingConfig
 from training.fit.evaluation import evaluate
 from training.fit.loss import loss_terms
@@ -117,3 +119,14 @@ def _with_labels(batch, energy: np.ndarray, forces: np.ndarray):  # type: ignore
     from dataclasses import replace
 
     return replace(batch, energy=torch.tensor(energy), forces=torch.tensor(forces))
+
+
+def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(3)}}, path)
+    assert read_checkpoint(path)["state_dict"]["w"].tolist() == [1.0, 1.0, 1.0]
+    whole = path.read_bytes()
+    for damaged in (whole[:100], b"", whole.replace(b"state_dict", b"stAte_dict")):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+            read_checkpoint(path)

@@ -67,7 +67,8 @@ def _line_of(error: BaseException) -> str:
         return describe_os_error(error)
     if isinstance(error, ValueError) and "null byte" in str(error):
         return "a path cannot hold a NUL character"
-    if isinstance(error, MemoryError):
+    # what the interpreter says where the system gives it no memory for a thread's stack
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return f"out of memory ({one_line(error)})"
     # a defect, or a library that meets input it did not expect
     return f"{type(error).__name__}: {one_line(error)} ({DEBUG} before the command shows where)"

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import (
 )
 from torch.utils.data import ConcatDataset, DataLoader
 
-from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.errors import ConfigError, DataError, one_line
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
@@ -34,6 +34,7 @@ from training.fit.callbacks import (
     RoundOfStep,
     interrupts_as_such,
     quiet_lightning,
+    read_checkpoint,
 )
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
@@ -235,5 +236,8 @@ def _load_best(module: PotentialModule, trainer: lightning.Trainer) -> None:
     callback = trainer.checkpoint_callback
     best = getattr(callback, "best_model_path", "")
     if best and Path(best).is_file():
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)  # averaged weights, where there is an average
+        state = read_checkpoint(Path(best))["state_dict"]
+        try:
+            module.load_state_dict(state)  # averaged weights, where there is an average
+        except RuntimeError as error:  # a name or a shape is wrong
+            raise DataError(f"{best} is damaged ({one_line(error)[:80]})") from None

@@ -104,6 +104,13 @@ def test_damaged_files(tmp_path, text, message):
             ExtXYZFile(path)
 
 
+def test_columns_without_end_are_refused(tmp_path):
+    path = tmp_path / "a.extxyz"
+    path.write_text("1\nProperties=species:S:99999999999:pos:R:3\nH 0 0 0\n")
+    with pytest.raises(DataError, match="frame 0 promises too many columns"):
+        list(iter_extxyz(path))
+
+
 def test_damaged_archives(tmp_path, frames):
     path = tmp_path / "a.extxyz.gz"
     write_extxyz(path, frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast, overload
@@ -17,6 +18,8 @@ from tpainn_calc.base.files import replacing, write_atomically
 
 #: Atoms of a frame: a header that promises more is damaged, and no memory is asked for.
 MAX_ATOMS = 50_000_000
+#: Columns of a line; likewise.
+MAX_COLUMNS = 10_000
 
 
 def read_extxyz(path: str | os.PathLike[str]) -> list[Atoms]:
@@ -201,6 +204,9 @@ def _truncated(path: Path, number: int) -> DataError:
 def _parse(text: str, path: Path, number: int) -> Atoms:
     from ase.io.extxyz import read_xyz
 
+    columns = re.findall(r":[SIRL]:(\d+)", text.split("\n", 2)[1])
+    if sum(map(int, columns)) > MAX_COLUMNS:
+        raise DataError(f"{path}: frame {number} promises too many columns; the file is damaged")
     try:
         (atoms,) = read_xyz(io.StringIO(text), 0)
     except Exception as error:  # ASE raises what its parser happens to meet
