@@ -85,7 +85,7 @@ def shadow_energy(
     masses: NDArray[np.float64],
     timestep: float,
 ) -> float:
-    """What velocity Verlet conserves, up to O(dt^order), from order + 1 consecutive steps.
+    """Energy that velocity Verlet conserves up to O(dt^order), from order + 1 consecutive steps.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the first line of its table."""
+"""The machine that a benchmark ran on: the first line of its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ASE calculator costs beside the bare force call: ``python -m benchmarks.overhead``.
+"""Cost of the ASE calculator beside the bare force call: ``python -m benchmarks.overhead``.
 
 Both are called in turn in one process, so that the machine's load hits them alike: an MD-like call
 of the calculator (atoms moved a little; list, conversion, stress and results included), and

@@ -1,4 +1,4 @@
-"""How many DFT frames of water does a selection save against random choice?
+"""DFT frames of water that a selection saves against random choice.
 
     python benchmarks/seedselect_water_forces.py -o examples/active_learning
 

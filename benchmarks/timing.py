@@ -1,4 +1,4 @@
-"""How a call is timed, the same for every code; needs nothing but Python."""
+"""Timing of a call, the same for every code; needs nothing but Python."""
 
 from __future__ import annotations
 

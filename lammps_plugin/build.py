@@ -37,7 +37,7 @@ def build_plugin() -> Path:
 
 
 def plugin_library() -> Library:
-    """What to compile; the versions of LAMMPS and MPI are part of its key.
+    """Sources and flags of the plugin; the versions of LAMMPS and MPI are part of its key.
 
     Raises
     ------

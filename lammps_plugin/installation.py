@@ -1,4 +1,4 @@
-"""What is installed: LAMMPS, MPI, and everything that a compiled plugin depends on.
+"""The installed LAMMPS and MPI, and a key of everything that a compiled plugin depends on.
 
 Found without importing torch or LAMMPS, because LAMMPS asks at every start.
 """

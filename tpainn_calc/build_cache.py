@@ -80,9 +80,9 @@ def target_march() -> str:
 
 
 def processor() -> str:
-    """What a binary must know of the processor that it runs on.
+    """Part of a binary's key: the processor that it was compiled for.
 
-    A ``native`` one must not travel to a processor with fewer instructions.
+    A ``native`` binary must not travel to a processor with fewer instructions.
     """
     if target_march() != "native":
         return platform.machine()

@@ -34,7 +34,7 @@ from tpainn_calc.build_cache import (
 
 @dataclass(frozen=True)
 class Library:
-    """What to compile.
+    """Sources of a shared library, and the way to compile them.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def find_compiler() -> str:
 
 
 def library_path(library: Library) -> Path:
-    """Where the compiled library is, or will be, in the cache."""
+    """Path in the cache at which the compiled library is, or will be."""
     compiler = hashlib.sha256(_compiler_version().encode()).hexdigest()[:8]
     return _folder(library, compiler) / library.name
 

@@ -56,7 +56,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class DeployedFile:
-    """What a deployed file holds.
+    """Content of a deployed file.
 
     Attributes
     ----------

@@ -51,7 +51,7 @@ class Golden(BaseModel):
 
 
 class Coordination(BaseModel):
-    """How many neighbours of one element the atoms of another had in the training set.
+    """Range of the number of neighbours of one element around another, in the training set.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Coordination(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a model file says of itself.
+    """Record that a model file carries: its making, errors and range.
 
     Attributes
     ----------

@@ -165,7 +165,7 @@ class Potential(nn.Module):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a potential says of a batch of structures; units eV and Å.
+    """Energies and derivatives of a batch of structures; units eV and Å.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ LearnerName = Literal["forest", "kernel_ridge"]
 
 
 class BenchmarkConfig(Section):
-    """What is compared, and how long.
+    """Tasks and methods of a comparison, and its length.
 
     Attributes
     ----------

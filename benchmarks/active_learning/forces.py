@@ -1,4 +1,4 @@
-"""How many labelled frames a force model needs: an equivariant ridge regression on water.
+"""Label efficiency of a force model: an equivariant ridge regression on water.
 
 F_i = sum_ab w_ab V_ia s_ib with V the species-resolved radial sums of unit vectors and s scalar
 invariants of atom i (1 among them), weights per element of i; the difference between DFT and

@@ -27,7 +27,7 @@ Index = NDArray[np.intp]
 
 
 class Candidates:
-    """What every method sees: the source with labels, the pool without.
+    """Input of every method: the source with labels, the pool without.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is said of the shipped potential, made anew: ``python -m examples.water.shipped``.
+"""Errors and training range of the shipped potential, anew: ``python -m examples.water.shipped``.
 
 Errors on the 180 test frames go into ``scratch_evaluation.json`` and ``scratch_parity.png`` beside
 this file; errors, and the shortest distances and coordination numbers of all training frames, into

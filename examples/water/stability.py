@@ -35,7 +35,7 @@ DUMP_EVERY = 100
 
 @dataclass
 class Outcome:
-    """What became of a run: times in ps, densities in g/cm³, g_OO's peak at Å."""
+    """Result of a run: times in ps, densities in g/cm³, g_OO's peak at Å."""
 
     model: str
     asked_ps: float

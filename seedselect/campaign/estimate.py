@@ -1,4 +1,4 @@
-"""What a pick will need, measured on this machine before it starts."""
+"""Time and memory that a pick will need, measured on this machine before it starts."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What a pass over frames tells without describing them."""
+    """Counts of a pass over frames, which are not described for it."""
 
     keys: list[str]
     sizes: Array

@@ -181,7 +181,7 @@ def _recognise(frame: Frame, chosen: dict[str, Frame], where: str) -> str:
 
 
 def _difference(frame: Frame, chosen: Frame, key: str) -> str:
-    """What is wrong with a frame that should have the geometry of a chosen one."""
+    """Name the fault of a frame that should have the geometry of a chosen one."""
     if len(frame) != len(chosen):
         return f"{len(frame)} atoms, but {key} has {len(chosen)}: label whole frames"
     if sorted(frame.numbers) != sorted(chosen.numbers):

@@ -1,4 +1,4 @@
-"""What a campaign chooses from: a source, a pool, and the committee of the source."""
+"""Inputs of a campaign: a source, a pool, and the committee of the source."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Entry(Section):
 
 
 class Round(Section):
-    """What a call of pick or next did.
+    """Record of a call of pick or next.
 
     Attributes
     ----------

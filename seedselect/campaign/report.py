@@ -1,4 +1,4 @@
-"""Where the chosen points lie and what they are worth."""
+"""Report of a campaign: the places of the chosen points, and their worth."""
 
 from __future__ import annotations
 

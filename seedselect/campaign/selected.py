@@ -1,4 +1,4 @@
-"""What a campaign hands to those who compute labels."""
+"""The files that a campaign hands to those who compute labels."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tpainn_calc.base.schema import Section, Seed
 
 
 class PickSettings(Section):
-    """How seeds are chosen.
+    """Settings of a selection.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ ATBAGGING_OPTIONS = ("score", "sampler", "quality", "form", "temper", "floor", "
 
 @dataclass(frozen=True)
 class Method:
-    """How a round is chosen.
+    """Method by which a round is chosen, and the reason.
 
     Attributes
     ----------

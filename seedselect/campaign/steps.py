@@ -136,7 +136,7 @@ def _check_wish(n: int | None, budget: float | None) -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What another round added.
+    """Result of :func:`choose_next`: the campaign with another round.
 
     Attributes
     ----------
@@ -202,7 +202,7 @@ def choose_next(
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a campaign took.
+    """Result of :func:`ingest`: the campaign with its new labels.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ BLOCK_ROWS = 4096
 
 @runtime_checkable
 class Pool(Protocol):
-    """What a pool must offer: its size, its rows in order, and any rows by index."""
+    """Contract of a pool: its size, its rows in order, and any rows by index."""
 
     @property
     def n(self) -> int:

@@ -216,7 +216,7 @@ class Shell:
             assert all(option in text for text in texts), f"{page}: `{command}{words}`: {option}"
 
     def help_of(self, *words: str) -> str:
-        """What ``--help`` of a command or subcommand prints."""
+        """Text that ``--help`` of a command or subcommand prints."""
         said = io.StringIO()
         ended = pytest.raises(SystemExit)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), ended as end:

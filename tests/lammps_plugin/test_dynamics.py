@@ -1,4 +1,4 @@
-"""What users run with the pair style: ensembles, minimization, restarts, computes."""
+"""Use of the pair style: ensembles, minimization, restarts, computes."""
 
 from __future__ import annotations
 

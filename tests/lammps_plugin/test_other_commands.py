@@ -1,4 +1,4 @@
-"""What other commands do to a model without a word in LAMMPS is refused before the first step."""
+"""LAMMPS commands that would change a model's energy unnoticed: refused before the first step."""
 
 from __future__ import annotations
 

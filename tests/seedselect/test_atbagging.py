@@ -116,7 +116,7 @@ def test_auto_stops_at_the_target_and_at_the_limit(regression):
 
 
 def test_joint_score_of_a_small_committee_is_noise(regression):
-    """Why "local" is the default: the design measured 0.02 against 0.91 between seeds."""
+    """Reason for the default "local": the design measured 0.02 against 0.91 between seeds."""
     X, y = regression
     values = {}
     for score in ("local", "joint"):

@@ -1,4 +1,4 @@
-"""What a pick reads: folders of shards, several files; and what it refuses, in one line."""
+"""Inputs of a pick: folders of shards, several files; and its refusals, in one line."""
 
 from __future__ import annotations
 

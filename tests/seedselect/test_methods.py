@@ -1,4 +1,4 @@
-"""Which method chooses a round, what it says of itself, and what labels had to do with it."""
+"""The method of a round, the reason that it gives, and the share of the labels in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs no scikit-learn does not load it: help, state of a campaign, `import seedselect`."""
+"""Start-up without scikit-learn: help, state of a campaign, `import seedselect`."""
 
 from __future__ import annotations
 

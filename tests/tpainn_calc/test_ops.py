@@ -130,7 +130,7 @@ def test_values_and_gradients(kind, n_features, with_v, dtype):
 @pytest.mark.parametrize("with_v", [True, False])
 @pytest.mark.parametrize("n_features", [4, 64])
 def test_second_derivatives_equal_those_of_pytorch(n_features, with_v):
-    """What a loss on forces needs: the gradient of a function of the gradient."""
+    """The gradient of a function of the gradient, which a loss on forces needs."""
     n_centre, n_node, centre, neighbour, edge_vec = make_graph("random")
     index = compressed(centre, neighbour, n_centre, n_node)
     x, v, table = make_inputs(n_node, n_features, torch.float64)

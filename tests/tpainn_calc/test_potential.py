@@ -1,4 +1,4 @@
-"""What must hold of every implementation of the potential.
+"""Properties of every implementation of the potential.
 
 :class:`PotentialSuite` is the list; each implementation (plain PyTorch, fused operator, TorchScript
 of either, exported file) inherits it and says how it is made.

@@ -1,4 +1,4 @@
-"""What the training set held, and what is said of structures that it did not hold."""
+"""The range of a training set, and the warnings about structures beyond it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How our own set is made: ice, sampling, the campaign in the repository, and its label level."""
+"""Our own set of water: ice, sampling, the campaign in the repository, and its label level."""
 
 import numpy as np
 import pytest
@@ -203,7 +203,7 @@ class TestCampaign:
         return tmp_path
 
     def label(self, folder, n):
-        """What an engine would leave for the first `n` frames in the campaign's order."""
+        """Write the labels of an engine for the first `n` frames, in the campaign's order."""
         found = Campaign.open(folder)
         labels = LabelFolder(folder / "labels")
         labels.path.mkdir(exist_ok=True)
