@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
 
 from benchmarks.active_learning.task import Split
 from seedselect import baselines
@@ -99,37 +98,12 @@ class Candidates:
         return quality - quality.min()
 
     @cached_property
-    def density(self) -> Array:
-        """Mean kernel value with the pool: how typical a row is."""
-        return np.maximum(self.phi @ self.phi.mean(axis=0), 0.0)
-
-    @cached_property
     def aware_phi(self) -> Array:
         """Features of the pool beside the source predictions, which count as a third of it."""
         features = SourceAwareFeatures(
             self.model, n_features=self.n_features, random_state=self.seed
         )
         return features.fit_transform(self.split.X_pool)
-
-    @cached_property
-    def leaf_phi(self) -> Array:
-        """Forest proximity: rows are near when members put them in one leaf (Breiman 2001).
-
-        Leaves are those of shallow trees of the committee's kind, hashed into signed columns.
-        """
-        split = self.split
-        forest = ExtraTreesRegressor(
-            n_estimators=100, max_leaf_nodes=64, min_samples_leaf=3, random_state=self.seed
-        ).fit(split.X_source, split.y_source.squeeze())
-        leaves = forest.apply(split.X_pool)
-        rng = np.random.default_rng(self.seed)
-        out = np.zeros((len(leaves), self.n_features))
-        rows = np.arange(len(leaves))
-        for column in leaves.T:
-            ids, position = np.unique(column, return_inverse=True)
-            target = rng.integers(self.n_features, size=len(ids))[position]
-            np.add.at(out, (rows, target), rng.choice([-1.0, 1.0], size=len(ids))[position])
-        return out / np.linalg.norm(out, axis=1)[:, None]
 
 
 @dataclass(frozen=True)
@@ -174,31 +148,16 @@ def _public(c: Candidates, n: int, rng: np.random.Generator) -> Index:
     return baselines.inflate_and_truncate(phi, quality, n, rng)
 
 
-def _dpp(
-    kernel: str,
-    score: str | None,
-    temper: float = 1.0,
-    density: float = 0.0,
-    floor: float = FLOOR,
-) -> Any:
-    """A k-DPP on one of the kernels with one of the scores."""
+def _dpp(score: str | None, temper: float = 1.0, floor: float = FLOOR) -> Any:
+    """A k-DPP with one of the scores."""
 
     def choose(c: Candidates, n: int, rng: np.random.Generator) -> Index:
-        phi: Array = getattr(c, kernel)
-        quality = np.ones(len(phi))
+        quality = np.ones(len(c.phi))
         if score is not None:
             quality = shape_quality(getattr(c, score), temper=temper, floor=floor)
-        if density:
-            quality = quality * shape_quality(c.density, temper=density)
-        return _kdpp(phi, quality, n, rng)
+        return _kdpp(c.phi, quality, n, rng)
 
     return choose
-
-
-def _inverse(c: Candidates, n: int, rng: np.random.Generator) -> Index:
-    """Prefer rows on which the members agree: the score turned upside down."""
-    quality = 1.0 / np.maximum(shape_quality(c.score, temper=0.5), 0.05)
-    return _kdpp(c.phi, quality / quality.max(), n, rng)
 
 
 def _facility(kernel: str, score: str | None) -> Any:
@@ -209,10 +168,6 @@ def _facility(kernel: str, score: str | None) -> Any:
         return baselines.facility_location(getattr(c, kernel), n, rng, demand=demand)
 
     return choose
-
-
-def _map(c: Candidates, n: int, rng: np.random.Generator) -> Index:
-    return baselines.max_det(c.phi * shape_quality(c.score)[:, None], n)
 
 
 def _design(labels: str) -> Any:
@@ -251,38 +206,23 @@ METHODS: dict[str, Method] = {
         "ensemble covariance",
     ),
     "public_code": Method(_public, "baseline", "public code, re-derived"),
-    "diversity": Method(_dpp("phi", None), "ablation", "diversity only (k-DPP, q = 1)"),
+    "diversity": Method(_dpp(None), "ablation", "diversity only (k-DPP, q = 1)"),
     "score": Method(
         lambda c, n, r: baselines.top_scores(c.score, n), "ablation", "score only (top k)"
     ),
     "shuffled": Method(_shuffled, "ablation", "shuffled score x diversity"),
-    "atbagging": Method(_dpp("phi", "score"), "ablation", "ATBagging (score x diversity)"),
-    "atbagging_map": Method(_map, "ablation", "ATBagging, greedy MAP"),
-    "temper_half": Method(_dpp("phi", "score", 0.5), "variant", "tempered score, q^0.5"),
-    "floor_full": Method(
-        _dpp("phi", "score", 1.0, floor=0.3), "variant", "score with a floor of 0.3"
-    ),
-    "floor_half": Method(
-        _dpp("phi", "score", 0.5, floor=0.3), "variant", "score^0.5 with a floor of 0.3"
-    ),
+    "atbagging": Method(_dpp("score"), "ablation", "ATBagging (score x diversity)"),
+    "temper_half": Method(_dpp("score", 0.5), "variant", "tempered score, q^0.5"),
+    "floor_full": Method(_dpp("score", 1.0, floor=0.3), "variant", "score with a floor of 0.3"),
+    "floor_half": Method(_dpp("score", 0.5, floor=0.3), "variant", "score^0.5 with a floor of 0.3"),
     "floor_quarter": Method(
-        _dpp("phi", "score", 0.25, floor=0.3), "variant", "score^0.25 with a floor of 0.3"
+        _dpp("score", 0.25, floor=0.3), "variant", "score^0.25 with a floor of 0.3"
     ),
     "design": Method(_design("true"), "design", "expected-error design"),
     "v_optimal": Method(_design("none"), "design", "V-optimal design (no labels)"),
     "design_permuted": Method(_design("permuted"), "design", "design, labels permuted"),
-    "marginal": Method(_dpp("phi", "marginal"), "variant", "marginal score, pool probes"),
-    "density": Method(_dpp("phi", None, density=1.0), "variant", "density only"),
-    "density_score": Method(
-        _dpp("phi", "score", 0.5, density=1.0), "variant", "density x tempered score"
-    ),
-    "aware": Method(_dpp("aware_phi", None), "variant", "source prediction in the kernel"),
-    "leaf": Method(_dpp("leaf_phi", None), "variant", "forest-proximity kernel"),
+    "marginal": Method(_dpp("marginal"), "variant", "marginal score, pool probes"),
     "demand": Method(_facility("phi", "score"), "variant", "facility location, score as demand"),
-    "inverse": Method(_inverse, "variant", "k-DPP, q = 1 / score"),
-    "leaf_facility": Method(
-        _facility("leaf_phi", None), "variant", "facility location, forest proximity"
-    ),
     "aware_facility": Method(
         _facility("aware_phi", None), "variant", "facility location, source prediction in kernel"
     ),
