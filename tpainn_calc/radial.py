@@ -2,8 +2,7 @@
 
 The filters of PaiNN depend on the interatomic distance alone (Schütt, Unke, Gastegger 2021,
 arXiv 2102.03150, Eq. 9), so a cubic spline of a filter is as good as the filter itself and far
-cheaper to evaluate; :func:`spline_interpolate` is the reference evaluation of such a table and
-:class:`RadialFilter.make_table` makes one.
+cheaper to evaluate. :meth:`RadialFilter.make_table` makes the table that ``tpainn::message`` reads.
 """
 
 # No `from __future__ import annotations` here: TorchScript reads Final[...] from the annotations.
@@ -17,39 +16,6 @@ from scipy.linalg import solve_banded
 from torch import Tensor, nn
 
 from tpainn_calc.hyperparameters import BASES, ENVELOPES
-
-
-def spline_interpolate(table: Tensor, r: Tensor, cutoff: float) -> Tensor:
-    """Evaluate a filter table at given distances.
-
-    Parameters
-    ----------
-    table : Tensor (intervals + 3, channels)
-        Coefficients of uniform cubic B-splines on equal intervals from 0 to `cutoff`.
-    r : Tensor (edges,)
-        Distances in Å; at and beyond `cutoff` the result is zero.
-    cutoff : float
-        Cut-off radius in Å.
-
-    Returns
-    -------
-    Tensor (edges, channels)
-        Cubic spline, twice continuously differentiable in `r`.
-    """
-    intervals = table.size(0) - 3
-    position = r * (intervals / cutoff)
-    inside = (r < cutoff).unsqueeze(1)
-    k = position.detach().floor().clamp(0, intervals - 1)
-    t = (position - k).to(table.dtype).unsqueeze(1)
-    row = k.to(torch.int64)
-    s = 1.0 - t
-    value = (
-        s**3 * table[row]
-        + (3.0 * t**3 - 6.0 * t**2 + 4.0) * table[row + 1]
-        + (3.0 * s**3 - 6.0 * s**2 + 4.0) * table[row + 2]
-        + t**3 * table[row + 3]
-    ) / 6.0
-    return torch.where(inside, value, torch.zeros_like(value))
 
 
 class RadialBasis(nn.Module):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tpainn_calc import ops
 from tpainn_calc.modelfile import save_model
-from tpainn_calc.radial import spline_interpolate
 
 pytestmark = pytest.mark.usefixtures("fused")
 
@@ -59,6 +58,23 @@ def compressed(centre: Tensor, neighbour: Tensor, n_centre: int, n_node: int) ->
     ]
 
 
+def spline(table: Tensor, r: Tensor) -> Tensor:
+    """Uniform cubic B-splines on [0, CUTOFF] at distances (edges,); zero from the cut-off on."""
+    intervals = table.size(0) - 3
+    position = r * (intervals / CUTOFF)
+    k = position.detach().floor().clamp(0, intervals - 1)
+    t = (position - k).to(table.dtype).unsqueeze(1)
+    row = k.to(torch.int64)
+    s = 1.0 - t
+    value = (
+        s**3 * table[row]
+        + (3.0 * t**3 - 6.0 * t**2 + 4.0) * table[row + 1]
+        + (3.0 * s**3 - 6.0 * s**2 + 4.0) * table[row + 2]
+        + t**3 * table[row + 3]
+    ) / 6.0
+    return torch.where((r < CUTOFF).unsqueeze(1), value, torch.zeros_like(value))
+
+
 def reference(
     x: Tensor, v: Tensor | None, edge_vec: Tensor, table: Tensor, index: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
@@ -66,7 +82,7 @@ def reference(
     centre, neighbour, n_centre = index[0], index[1], index[2].numel() - 1
     r = edge_vec.norm(dim=1)
     unit = (edge_vec / r[:, None]).to(x.dtype)
-    a, b, c = (spline_interpolate(table, r, CUTOFF) * x[neighbour]).chunk(3, dim=1)
+    a, b, c = (spline(table, r) * x[neighbour]).chunk(3, dim=1)
     vector = unit[:, :, None] * b[:, None, :]
     if v is not None:
         vector = vector + c[:, None, :] * v[neighbour]
