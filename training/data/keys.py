@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from tpainn_calc.base.errors import DataError, did_you_mean
-from tpainn_calc.base.frames import attach_results, results_of
+from tpainn_calc.base.frames import FrameSequence, attach_results, results_of
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _candidates(label: str, atoms: Atoms) -> list[str]:
     return sorted(names, key=lambda name: (label[:5] not in name.lower(), name))
 
 
-class RelabelledFrames(Sequence[Atoms]):
+class RelabelledFrames(FrameSequence):
     """Frames that carry their labels under names of their own, with the usual ones.
 
     Parameters
@@ -136,15 +136,6 @@ class RelabelledFrames(Sequence[Atoms]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    @overload
-    def __getitem__(self, index: int) -> Atoms: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Atoms]: ...
-    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
+    def read(self, index: int) -> Atoms:
+        """Frame by number, relabelled."""
         return self.keys.relabel(self.frames[index], f"{self.name}, frame {index}")
-
-    def __iter__(self) -> Iterator[Atoms]:
-        for index, atoms in enumerate(self.frames):
-            yield self.keys.relabel(atoms, f"{self.name}, frame {index}")

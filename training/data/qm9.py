@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tpainn_calc.base.errors import DataError, one_line
+from tpainn_calc.base.frames import FrameSequence
 
 #: What zipfile and NumPy raise on archives that are damaged, or of another kind. A damaged header
 #: may ask for a compression or an encryption that does not exist.
@@ -29,7 +28,7 @@ DAMAGED = (
 LEVEL = "B3LYP/6-31G(2df,p)"
 
 
-class QM9Frames(Sequence[Atoms]):
+class QM9Frames(FrameSequence):
     """Molecules of QM9 with the energy U0 in eV (Ramakrishnan et al., Sci. Data 1, 140022 (2014)).
 
     Parameters
@@ -62,15 +61,8 @@ class QM9Frames(Sequence[Atoms]):
     def __len__(self) -> int:
         return len(self._columns["u0"])
 
-    @overload
-    def __getitem__(self, index: int) -> Atoms: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Atoms]: ...
-    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def read(self, index: int) -> Atoms:
+        """Molecule by number."""
         c = self._columns
         begin, end = c["offset"][index : index + 2]
         atoms = Atoms(c["Z"][begin:end], positions=c["pos"][begin:end].astype(float))
@@ -78,9 +70,6 @@ class QM9Frames(Sequence[Atoms]):
         energy = float(c["u0"][index]) * units.Hartree
         atoms.calc = SinglePointCalculator(atoms, energy=energy)
         return atoms
-
-    def __iter__(self) -> Iterator[Atoms]:
-        return (self[k] for k in range(len(self)))
 
 
 def _check_lengths(columns: dict[str, np.ndarray]) -> None:

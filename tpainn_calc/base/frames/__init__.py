@@ -9,11 +9,13 @@ from tpainn_calc.base.frames.extxyz import (
 )
 from tpainn_calc.base.frames.hdf5 import SUFFIX, FrameStore, write_shard
 from tpainn_calc.base.frames.results import attach_results, results_of
+from tpainn_calc.base.frames.sequence import FrameSequence
 from tpainn_calc.base.frames.sources import checksum, iter_frames, open_frames
 
 __all__ = [
     "SUFFIX",
     "ExtXYZFile",
+    "FrameSequence",
     "FrameStore",
     "attach_results",
     "checksum",

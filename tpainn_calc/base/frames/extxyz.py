@@ -6,15 +6,15 @@ import gzip
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast, overload
+from typing import BinaryIO, TextIO, cast
 
-import numpy as np
 from ase import Atoms
 
 from tpainn_calc.base.errors import DataError, one_line
 from tpainn_calc.base.files import replacing, write_atomically
+from tpainn_calc.base.frames.sequence import FrameSequence
 
 #: Atoms of a frame: a header that promises more is damaged, and no memory is asked for.
 MAX_ATOMS = 50_000_000
@@ -71,7 +71,7 @@ def write_extxyz(path: str | os.PathLike[str], frames: Iterable[Atoms]) -> None:
         _write(stream, frames)
 
 
-class ExtXYZFile(Sequence[Atoms]):
+class ExtXYZFile(FrameSequence):
     """Frames of a file that stay on disk.
 
     Frames are taken by their place in a plain file, and by reading up to them in a compressed one.
@@ -95,21 +95,14 @@ class ExtXYZFile(Sequence[Atoms]):
     def __len__(self) -> int:
         return len(self.offsets)
 
-    @overload
-    def __getitem__(self, index: int) -> Atoms: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Atoms]: ...
-    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
-        if isinstance(index, slice):
-            return self.take(range(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return self.take([index % len(self)])[0]
+    def read(self, index: int) -> Atoms:
+        """Frame by number."""
+        return self.take([index])[0]
 
     def __iter__(self) -> Iterator[Atoms]:
         return iter_extxyz(self.path)
 
-    def take(self, indices: Iterable[int] | np.ndarray) -> list[Atoms]:
+    def take(self, indices: Iterable[int]) -> list[Atoms]:
         """Frames by number, in the order that is asked for."""
         order = [int(i) for i in indices]
         wanted = sorted(set(order))

@@ -15,10 +15,10 @@ import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,6 +27,7 @@ from ase import Atoms
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.files import finished_files, write_atomically
 from tpainn_calc.base.frames.results import attach_results, results_of
+from tpainn_calc.base.frames.sequence import FrameSequence
 
 SUFFIX = ".h5"
 SUFFIXES = (SUFFIX, ".hdf5")
@@ -100,7 +101,7 @@ Columns = Mapping[str, Any]
 """Arrays of a shard, in memory or in the file."""
 
 
-class FrameStore(Sequence[Atoms]):
+class FrameStore(FrameSequence):
     """Frames of a store.
 
     Shards are read as a whole and kept while there is room. Of the others single frames are read
@@ -146,31 +147,19 @@ class FrameStore(Sequence[Atoms]):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> Atoms: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Atoms]: ...
-    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def read(self, index: int) -> Atoms:
+        """Frame by number."""
         shard = bisect_right(self._ends, index)
-        return self._read(shard, index - (self._ends[shard - 1] if shard else 0))
-
-    def __iter__(self) -> Iterator[Atoms]:
-        return (self[k] for k in range(len(self)))
+        k = index - (self._ends[shard - 1] if shard else 0)
+        try:
+            return _frame(self._columns(shard), k)
+        except UNREADABLE as error:
+            raise DataError(f"{self.shards[shard]}: frame {k} cannot be read: {error}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         # file handles stay in their process, and arrays are read again
         unread = {"_open": OrderedDict(), "_kept": {}, "_room": self.memory}
         return {**self.__dict__, **unread, "_last": -1, "_passing": None}
-
-    def _read(self, shard: int, k: int) -> Atoms:
-        try:
-            return _frame(self._columns(shard), k)
-        except UNREADABLE as error:
-            raise DataError(f"{self.shards[shard]}: frame {k} cannot be read: {error}") from None
 
     def _columns(self, shard: int) -> Columns:
         if shard in self._kept:
