@@ -14,7 +14,7 @@ from seedselect.kernel.gram import DualGram
 from seedselect.kernel.low_rank import LowRankKernel
 from seedselect.pools.arrays import ArrayPool
 from seedselect.sampling.greedy import greedy_map
-from seedselect.sampling.kdpp import sample_kdpp, sample_projection, tilted_probabilities
+from seedselect.sampling.kdpp import sample_projection, tilted_probabilities
 from tpainn_calc.base.arrays import Array
 
 Index = NDArray[np.intp]
@@ -172,12 +172,6 @@ def top_scores(scores: Array, n: int, rng: np.random.Generator | None = None) ->
     """Take the n largest scores: quality without diversity."""
     _check(scores[:, None], n)
     return np.argsort(-scores, kind="stable")[:n].astype(np.intp)
-
-
-def diversity_dpp(features: Array, n: int, rng: np.random.Generator) -> Index:
-    """Draw a k-DPP with quality 1."""
-    _check(features, n)
-    return sample_kdpp(array_kernel(features), n, rng)
 
 
 def inflate_and_truncate(

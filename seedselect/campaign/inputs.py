@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +39,14 @@ class Inputs:
         The same object when the pool is the source.
     kept : int array
         Pool rows after de-duplication.
-    descriptor : Descriptor or None
-        Of frames.
+    descriptor : callable or None
+        Frame -> row (d,).
     """
 
     source: Dataset
     pool: Dataset
     kept: NDArray[np.intp]
-    descriptor: Any = None
+    descriptor: Callable[[Frame], Array] | None = None
 
     @property
     def is_source(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,6 @@ from seedselect.errors import SeedSelectError
 from seedselect.frames.frame import Frame
 from seedselect.frames.neighbors import neighbor_pairs
 from tpainn_calc.base.arrays import Array
-
-
-class Descriptor(Protocol):
-    """Anything that turns a frame into one row."""
-
-    def __call__(self, frame: Frame) -> Array:
-        """Return the row (d,) of a frame."""
 
 
 class LocalInvariants:

@@ -15,11 +15,9 @@ import torch
 
 from lammps_plugin import build, doctor, installation, locate
 from lammps_plugin.cli import main
-from lammps_plugin.deploy import export_once
 from lammps_plugin.run import LammpsError, run_captured
 from tpainn_calc import compiler
 from tpainn_calc.base.errors import BuildError, TPaiNNError
-from tpainn_calc.export import load_exported
 
 
 def child(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -214,19 +212,6 @@ def test_captured_runs(tmp_path):
     assert caught.value.output == output.read_text()
     with pytest.raises(TPaiNNError, match="no LAMMPS input file"):
         run_captured(tmp_path / "nowhere")
-
-
-def test_export_once(make_model, tmp_path):
-    model = make_model("once")
-    path = export_once(model, tmp_path)
-    written = path.stat().st_mtime_ns
-    assert export_once(model, tmp_path) == path
-    assert path.stat().st_mtime_ns == written
-    path.write_bytes(path.read_bytes()[:-100])  # damaged: written anew
-    assert export_once(model, tmp_path) == path
-    load_exported(path)
-    assert export_once(make_model("once", seed=2), tmp_path) != path
-    assert len(list(tmp_path.glob("once-*.pt"))) == 2
 
 
 def test_help_and_version_are_fast(capsys):
