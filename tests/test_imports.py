@@ -113,7 +113,7 @@ def imports_of(package: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("package", ["tpainn", "tpainn_calc", "lammps_plugin", "seedselect"])
+@pytest.mark.parametrize("package", MAY_IMPORT)
 def test_no_package_imports_in_a_circle(package):
     graph = imports_of(package)
     if package == "tpainn_calc":

@@ -5,34 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import tpainn_calc
-from tpainn_calc import __version__
+from tpainn_calc import __all__
+from tpainn_calc import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tpainn_calc import (
-        Hyperparameters,
-        Potential,
-        TPaiNNCalculator,
-        TPaiNNError,
-        load_model,
-        predict,
-        read_manifest,
-        save_model,
-        shipped_models,
-    )
-
-
-__all__ = [
-    "Hyperparameters",
-    "Potential",
-    "TPaiNNCalculator",
-    "TPaiNNError",
-    "__version__",
-    "load_model",
-    "predict",
-    "read_manifest",
-    "save_model",
-    "shipped_models",
-]
+    from tpainn_calc import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:

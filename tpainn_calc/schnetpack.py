@@ -17,6 +17,8 @@ from tpainn_calc.base.errors import ModelFileError
 from tpainn_calc.hyperparameters import Basis, Hyperparameters
 from tpainn_calc.potential import Potential
 
+__all__ = ["potential_from_schnetpack"]
+
 # what precedes the names in the state of a whole model and of its training task
 _PREFIXES = ("model.", "representation.", "output_modules.0.")
 

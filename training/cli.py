@@ -37,25 +37,18 @@ def _parser() -> argparse.ArgumentParser:
             run.add_argument("--from", dest="model", help="pretrained model (or 'tune: start')")
         run.set_defaults(run=_train, method=name)
 
-    classical = commands.add_parser("classical", help="make frames with a classical force field")
-    classical.add_argument("config", type=Path, help="YAML file, see docs/training.md")
-    classical.add_argument("--quiet", action="store_true", help="no progress bar")
-    classical.set_defaults(run=_classical)
-
-    curve = commands.add_parser("curve", help="learning curves of scratch and T-PaiNN")
-    curve.add_argument("config", type=Path, help="YAML file, see docs/training.md")
-    curve.add_argument("--quiet", action="store_true", help="no progress bar")
-    curve.set_defaults(run=_curve)
-
-    distill = commands.add_parser("distill", help="make a small, fast student of a potential")
-    distill.add_argument("config", type=Path, help="YAML file, see docs/mts.md")
-    distill.add_argument("--quiet", action="store_true", help="no progress bar")
-    distill.set_defaults(run=_distill)
-
-    loop = commands.add_parser("loop", help="pick, label, tune, sample, and pick again")
-    loop.add_argument("config", type=Path, help="YAML file, see docs/loop.md")
-    loop.add_argument("--quiet", action="store_true", help="say nothing but the result")
-    loop.set_defaults(run=_loop)
+    for name, text, page, function in (
+        ("classical", "make frames with a classical force field", "docs/training.md", _classical),
+        ("curve", "learning curves of scratch and T-PaiNN", "docs/training.md", _curve),
+        ("distill", "make a small, fast student of a potential", "docs/mts.md", _distill),
+        ("teachers", "which cheap level to pretrain on", "docs/labels.md", _teachers),
+        ("loop", "pick, label, tune, sample, and pick again", "docs/loop.md", _loop),
+    ):
+        study = commands.add_parser(name, help=text)
+        study.add_argument("config", type=Path, help=f"YAML file, see {page}")
+        quiet = "say nothing but the result" if name == "loop" else "no progress bar"
+        study.add_argument("--quiet", action="store_true", help=quiet)
+        study.set_defaults(run=function)
 
     label = commands.add_parser("label", help="label the open frames of a seedselect campaign")
     label.add_argument("campaign", type=Path, help="folder of the campaign, see docs/labels.md")
@@ -79,11 +72,6 @@ def _parser() -> argparse.ArgumentParser:
 
     keys = commands.add_parser("keys", help="print the reference of all keys (Markdown)")
     keys.set_defaults(run=_keys)
-
-    teachers = commands.add_parser("teachers", help="which cheap level to pretrain on")
-    teachers.add_argument("config", type=Path, help="YAML file, see docs/labels.md")
-    teachers.add_argument("--quiet", action="store_true", help="no progress bar")
-    teachers.set_defaults(run=_teachers)
 
     verify = commands.add_parser("verify", help="a model against its own level, on its own run")
     verify.add_argument("model", help="model file or name of a shipped potential")
@@ -152,7 +140,7 @@ def _going_on(text: str) -> Iterator[None]:
 
 def _how_to_go_on(output: str) -> str:
     from training.data.paths import expand_path
-    from training.fit.folder import LAST_CHECKPOINT
+    from training.fit.checkpoint import LAST_CHECKPOINT
 
     if (expand_path(output, Path.cwd()) / LAST_CHECKPOINT).is_file():
         return "interrupted; the same command with --resume goes on from the last checkpoint"
