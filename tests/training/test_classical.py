@@ -46,7 +46,24 @@ def config(tmp_path: Path) -> ClassicalConfig:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir()}
+    """Files of a folder but those that name it, or the time."""
+    paths = (p for p in folder.iterdir() if p.name not in ("config.yaml", "log.txt"))
+    return {p.name: p.read_bytes() for p in paths}
+
+
+def test_the_effective_configuration_and_the_log_are_kept(
+    config: ClassicalConfig, tmp_path: Path
+) -> None:
+    folder = generate(config, tmp_path, progress=False)
+    assert load_config(folder / "config.yaml", ClassicalConfig) == config
+    assert "min_distance: 0.5" in (folder / "config.yaml").read_text()  # a default
+    kept = (folder / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="frames of another configuration"):
+        generate(config.model_copy(update={"seed": 6}), tmp_path, progress=False)
+    assert (folder / "config.yaml").read_bytes() == kept
+    log = (folder / "log.txt").read_text()
+    assert "torch" in log
+    assert "9 frames in" in log
 
 
 @pytest.mark.parametrize("form", ["hdf5", "extxyz"])

@@ -104,6 +104,23 @@ def test_labels_are_those_of_the_engine(campaign, capsys):
         np.testing.assert_allclose(atoms.get_forces(), bare.get_forces(), atol=2e-8)
 
 
+def test_the_engine_and_the_log_are_kept(campaign):
+    engine = load_engine(str(engine_file(campaign)))
+    run(campaign, engine)
+    config = campaign / "labels" / "config.yaml"
+    assert load_engine(str(config)) == engine
+    assert "stress: true" in config.read_text()  # a default
+    kept = config.read_bytes()
+    other = engine_file(campaign).with_name("other.yaml")
+    other.write_text(engine_file(campaign).read_text().replace("level: EMT", "level: other"))
+    with pytest.raises(DataError, match="one level per campaign"):
+        run(campaign, load_engine(str(other)))
+    assert config.read_bytes() == kept
+    log = (campaign / "labels" / "log.txt").read_text()
+    assert "torch" in log
+    assert f"{N} labelled, 0 failed" in log
+
+
 def engine_file(campaign: Path) -> Path:
     path = campaign.parent / "engine.yaml"
     path.write_text("engine: {kind: ase, calculator: ase.calculators.emt.EMT, level: EMT}\n")

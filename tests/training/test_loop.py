@@ -121,6 +121,23 @@ def keys(path: Path) -> list[str]:
     return [a.info["frame_hash"] for a in frames(path)]
 
 
+def test_the_effective_configuration_and_the_log_are_kept(finished: Path, capsys) -> None:
+    root = finished / "run"
+    written = load_config(root / "config.yaml", LoopConfig)
+    assert written == load_config(finished / "loop.yaml", LoopConfig)
+    assert "window: " in (root / "config.yaml").read_text()  # a default
+    kept = (root / "config.yaml").read_bytes()
+    refuse(capsys, finished, "holds a loop with another", ("seed: 1", "seed: 2"))
+    write_config(finished)
+    assert (root / "config.yaml").read_bytes() == kept
+    log = (root / "log.txt").read_text()
+    for line in ("torch", "round-01/tune", "stopped: ", "frames: "):  # stages, and what they say
+        assert line in log
+    for stage in ("classical", "campaign/labels", "round-00/member-1"):
+        assert (root / stage / "config.yaml").is_file()
+        assert (root / stage / "log.txt").is_file()
+
+
 def test_every_round_leaves_its_picks_models_and_figures(finished: Path) -> None:
     root = finished / "run"
     picked: list[str] = []
@@ -332,17 +349,22 @@ pair_coeff * * 0.5 1.6666667 2.4
 """
 
 
+def write_copper(folder: Path) -> ase.Atoms:
+    """Write a rattled crystal as the structure, and labelled by EMT as the test set."""
+    copper = bulk("Cu", cubic=True) * (2, 2, 2)
+    copper.rattle(0.05, seed=1)
+    ase.io.write(folder / "copper.xyz", copper, format="extxyz")
+    copper.calc = EMT()
+    copper.get_forces()
+    ase.io.write(folder / "test.extxyz", copper, format="extxyz")
+    return copper
+
+
 def test_periodic_frames_are_sampled_by_lammps(tmp_path: Path, monkeypatch) -> None:
     """The pool too; and the deviation file is that of the calculator."""
     from training.loop.committee import committee, largest_deviation
 
-    copper = bulk("Cu", cubic=True) * (2, 2, 2)
-    copper.rattle(0.05, seed=1)
-    ase.io.write(tmp_path / "copper.xyz", copper, format="extxyz")
-    copper.calc = EMT()
-    copper.get_forces()
-    ase.io.write(tmp_path / "test.extxyz", copper, format="extxyz")
-    ase.io.write(tmp_path / "copper.data", copper, format="lammps-data")
+    ase.io.write(tmp_path / "copper.data", write_copper(tmp_path), format="lammps-data")
     (tmp_path / "in.morse").write_text(MORSE_IN_LAMMPS)
     begin, end = CONFIG.index("    kind: calculator"), CONFIG.index("    frames: 40")
     changes = [
@@ -377,12 +399,7 @@ def test_periodic_frames_are_sampled_by_lammps(tmp_path: Path, monkeypatch) -> N
 
 def test_trajectories_from_elsewhere_are_waited_for(tmp_path: Path, capsys) -> None:
     """The loop stops, LAMMPS runs as the line says, one run breaks; the loop goes on with both."""
-    copper = bulk("Cu", cubic=True) * (2, 2, 2)
-    copper.rattle(0.05, seed=1)
-    ase.io.write(tmp_path / "copper.xyz", copper, format="extxyz")
-    copper.calc = EMT()
-    copper.get_forces()
-    ase.io.write(tmp_path / "test.extxyz", copper, format="extxyz")
+    write_copper(tmp_path)
     changes = [
         ("start.xyz", "copper.xyz"),
         ("frames: 40", "frames: 12"),

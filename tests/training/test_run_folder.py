@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tpainn_calc.modelfile import load_model, read_manifest
 from training.cli import main
 from training.fit import fit, loggers, trainer
 from training.fit.config import TrainingConfig
+from training.run_folder import run_folder
 
 
 def configured(config_file: Path, **optimizer: Any) -> TrainingConfig:
@@ -59,6 +62,34 @@ def test_the_effective_configuration_makes_the_same_run(config_file: Path) -> No
     assert "reference energies (eV)" in log
 
 
+def test_a_refused_run_leaves_the_configuration_of_the_other(config_file: Path) -> None:
+    config = load_config(config_file, TrainingConfig)
+    folder = fit(config, config_file.parent, progress=False).parent
+    kept = (folder / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        fit(config.model_copy(update={"seed": 4}), config_file.parent, progress=False)
+    assert (folder / "config.yaml").read_bytes() == kept
+
+
+def test_a_run_inside_another_is_logged_by_both_and_told_once(
+    config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load_config(config_file, TrainingConfig)
+    log = logging.getLogger("training.test")
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / "inner"
+    caplog.set_level(logging.INFO)
+    with run_folder(outer, config):
+        log.info("say first")
+        with run_folder(inner, config):
+            log.info("say second")
+            log.debug("say details")
+        log.info("say third")
+    for folder, words in ((outer, "first second details third"), (inner, "second details")):
+        said = re.findall("say (.*)", (folder / "log.txt").read_text())
+        assert said == words.split()
+    assert caplog.messages == ["say first", "say second", "say third"]
+
+
 def test_ctrl_c_says_how_to_go_on(
     config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +115,7 @@ def test_ctrl_c_says_how_to_go_on(
 
 def test_two_runs_in_one_folder_are_refused(config_file: Path) -> None:
     config = load_config(config_file, TrainingConfig)
-    busy = pytest.raises(BusyError, match=r"another run \(process \d+\) writes to .*run")
+    busy = pytest.raises(BusyError, match=r"run: another run \(process \d+\) writes to this folder")
     with Lock(config_file.parent / "run" / ".lock", "busy"), busy:
         fit(config, config_file.parent, progress=False)
     assert fit(config, config_file.parent, progress=False).is_file()

@@ -12,9 +12,11 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 
 from tpainn_calc.base.frames import attach_results, read_extxyz, write_extxyz
+from tpainn_calc.base.schema import load_config
 from tpainn_calc.base.tables import read_table
 from training.cli import main
 from training.teachers.compare import compare
+from training.teachers.config import TeachersConfig
 from training.teachers.run import choose
 
 OFFSETS = {"H": 3.0, "C": -1030.0, "O": -2040.0}
@@ -152,8 +154,15 @@ def test_the_command_compares_advises_and_resumes(folder: Path, capsys) -> None:
     before = journal.read_bytes()
     assert main(["teachers", "--quiet", "teachers.yaml"]) == 0
     assert journal.read_bytes() == before
+    config = folder / "out" / "config.yaml"
+    assert load_config(config, TeachersConfig) == load_config(
+        folder / "teachers.yaml", TeachersConfig
+    )
+    assert "take scaled EMT" in (folder / "out" / "log.txt").read_text()
+    kept = config.read_bytes()
     (folder / "teachers.yaml").write_text(CONFIG.replace("seed: 3", "seed: 4"))
     assert main(["teachers", "--quiet", "teachers.yaml"]) == 2
+    assert config.read_bytes() == kept
     assert "a comparison on other frames (seed (3, now 4))" in capsys.readouterr().err
 
 

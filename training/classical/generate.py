@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 from ase import Atoms
@@ -16,7 +17,6 @@ from tqdm import tqdm
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import first_difference, read_record, write_record
 from training.classical.config import ClassicalConfig
 from training.classical.contract import Limits, Rejected, Shard, Source
@@ -24,6 +24,7 @@ from training.classical.relabel import relabel
 from training.classical.shards import is_written, rejected_lines, write_frames
 from training.classical.sources import level_of, make_source
 from training.data.paths import expand_path
+from training.run_folder import run_folder
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     Returns
     -------
     Path
-        The folder: one file per shard, ``source.json`` (what made them) and ``rejected.txt``.
+        The folder: one file per shard, ``source.json`` (what made them), ``rejected.txt``,
+        ``config.yaml`` (with all defaults) and ``log.txt``.
         With ``labels`` from another level, ``sampled/`` holds the frames as they were sampled.
 
     Raises
@@ -62,21 +64,20 @@ def generate(config: ClassicalConfig, base: Path, progress: bool = True) -> Path
     source = make_source(config.source, base)
     level = level_of(config.source, base)
     shards = source.shards()
-    busy = f"{folder}: process {{holder}} makes these frames; wait for it to end"
-    with Lock(folder / ".lock", busy):
-        return _generate(config, source, level, shards, folder, progress)
+    check = partial(_record, folder, config, source, level)
+    busy = "process {holder} makes these frames; wait for it to end"
+    with run_folder(folder, config, check, busy):
+        return _generate(config, source, shards, folder, progress)
 
 
 def _generate(
     config: ClassicalConfig,
     source: Source,
-    level: str,
     shards: Sequence[Shard],
     folder: Path,
     progress: bool,
 ) -> Path:
     engine = config.source.labels
-    _record(folder, config, source, level)
     sampled = folder if engine is None else folder / "sampled"
     began = time.monotonic()
     n_frames = _sample(config, source, shards, sampled, folder, progress)

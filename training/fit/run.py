@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from training.data.paths import expand_path
 from training.data.plausibility import doubts
 from training.data.run_data import RunData, read_run_data
+from training.fit.checkpoint import check_new
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
-from training.fit.folder import check_new, run_folder
 from training.fit.loggers import check_logger
 from training.fit.model import write_model
 from training.fit.parity import write_evaluation
 from training.fit.processes import check_processes, is_main, quiet_helpers
 from training.fit.trainer import Trained, train
+from training.run_folder import run_folder
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +67,8 @@ def fit(
     check_logger(config.logger)
     quiet_helpers(config)
     output = expand_path(config.output, base)
-    with run_folder(output, config) if is_main(config) else nullcontext():
-        check_new(output, resume)
+    check = partial(check_new, output, resume)
+    with run_folder(output, config, check) if is_main(config) else nullcontext():
         data = read_run_data(
             config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
         )

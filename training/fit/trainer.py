@@ -36,9 +36,9 @@ from training.fit.callbacks import (
     quiet_lightning,
     read_checkpoint,
 )
+from training.fit.checkpoint import LAST_CHECKPOINT
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
-from training.fit.folder import LAST_CHECKPOINT
 from training.fit.initial import InitialState
 from training.fit.loggers import make_logger
 from training.fit.module import PotentialModule
@@ -96,6 +96,7 @@ def train(
     progress : bool
     """
     last = output / LAST_CHECKPOINT
+    _log.debug("%d threads", torch.get_num_threads())
     torch.manual_seed(config.seed)
     start = config.initial_state(data.part("train"))
     if is_main(config):

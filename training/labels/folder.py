@@ -25,8 +25,9 @@ class LabelFolder:
     """Labels and failures of the frames of a campaign.
 
     ``KEY.extxyz`` is a label, ``KEY.failed.json`` a frame without one and the reason,
-    ``engine.json`` who made them. Every file is written in one piece: a killed run loses the
-    frames that were being computed, and nothing else.
+    ``engine.json`` who made them; ``config.yaml`` the engine's settings with all defaults. Every
+    file but ``log.txt`` is written in one piece: a killed run loses the frames that were being
+    computed, and nothing else.
 
     Parameters
     ----------

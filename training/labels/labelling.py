@@ -19,11 +19,12 @@ from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.frames import to_extxyz
 from training.labels.breakdowns import settle
 from training.labels.checks import energy_outliers
-from training.labels.engines.config import AnyEngine
+from training.labels.engines.config import AnyEngine, LabelConfig
 from training.labels.engines.contract import Label
 from training.labels.engines.factory import make_engine
 from training.labels.folder import LabelFolder, label_lock
 from training.labels.processes import Outcome, label_on_executor, label_on_processes
+from training.run_folder import run_log
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ def label_campaign(
     """Label the open frames of a campaign and hand the labels to it.
 
     Every label is on disk, in ``labels/``, the moment it exists; the campaign takes them once a
-    minute and at the end. Run it again after an interruption: only what is missing is computed.
+    minute and at the end. The engine's settings are beside them in ``config.yaml``, the course of
+    the run in ``log.txt``. Run it again after an interruption: only what is missing is computed.
 
     Parameters
     ----------
@@ -130,20 +132,23 @@ def label_campaign(
         run = _Labelling(campaign, folder, made.level, whole=share is None)
         folder.record(made.level, made.describe())
         made.close()
-        todo = run.begin(retry_failed, share)
-        if executor is not None:
-            outcomes = label_on_executor(executor, engine, todo)
-        else:
-            outcomes = label_on_processes(min(jobs, len(todo)), engine, todo.items(), time_limit)
-        try:
-            run.consume(outcomes, len(todo), progress)
-        except BaseException:
-            with contextlib.suppress(TPaiNNError, OSError):  # the first error is the one to tell
-                run.finish()
-            raise
-        run.finish()
-        run.summary.seconds = time.monotonic() - began
-        return run.summary
+        with run_log(folder.path, LabelConfig(engine=engine)):
+            todo = run.begin(retry_failed, share)
+            if executor is not None:
+                outcomes = label_on_executor(executor, engine, todo)
+            else:
+                jobs = min(jobs, len(todo))
+                outcomes = label_on_processes(jobs, engine, todo.items(), time_limit)
+            try:
+                run.consume(outcomes, len(todo), progress)
+            except BaseException:
+                with contextlib.suppress(TPaiNNError, OSError):  # the first error is to be told
+                    run.finish()
+                raise
+            run.finish()
+            run.summary.seconds = time.monotonic() - began
+            _log.debug("%s", run.summary.describe())
+            return run.summary
 
 
 class _Labelling:

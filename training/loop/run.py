@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from training.loop.ledger import Done, Ledger, loop_lock
 from training.loop.picks import label, pick, pick_at_random, round_file, write_labelled
 from training.loop.record import check_record
 from training.loop.report import write_report
+from training.run_folder import run_log
+
+_log = logging.getLogger(__name__)
 
 
 def run_loop(config: LoopConfig, base: Path, progress: bool = True) -> Path:
@@ -47,7 +51,8 @@ def run_loop(config: LoopConfig, base: Path, progress: bool = True) -> Path:
     Returns
     -------
     Path
-        The folder: ``report.html``, ``rounds.csv``, the campaign, a folder per round.
+        The folder: ``report.html``, ``rounds.csv``, ``config.yaml`` (with all defaults),
+        ``log.txt``, the campaign, a folder per round.
 
     Raises
     ------
@@ -60,7 +65,10 @@ def run_loop(config: LoopConfig, base: Path, progress: bool = True) -> Path:
     """
     root = expand_path(config.output, base)
     with loop_lock(root):
-        return Loop(config, base, root, progress).run()
+        loop = Loop(config, base, root, progress)
+        check_record(root, config, base, loop.level)
+        with run_log(root, config):
+            return loop.run()
 
 
 class Loop:
@@ -97,7 +105,6 @@ class Loop:
 
     def run(self) -> Path:
         """Do what is left to do."""
-        check_record(self.root, self.config, self.base, self.level)
         if self.config.test.files:
             self._test_frames()  # said now rather than after hours
         self._stage("classical", [], self._make_pool)
@@ -315,6 +322,7 @@ class Loop:
             self._say(f"{name:22s} {record['seconds']:8.1f} s  {_brief(record['results'])}")
 
     def _say(self, line: str) -> None:
+        _log.debug("%s", line)
         if self.progress:
             print(line, flush=True)
 

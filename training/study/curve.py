@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from tpainn_calc.modelfile import find_model, load_model
 from training.data.paths import expand_path
 from training.data.run_data import RunData, read_run_data
 from training.fit.evaluation import evaluate
-from training.fit.folder import run_folder
 from training.fit.model import write_model
 from training.fit.trainer import train
+from training.run_folder import run_folder
 from training.study.config import ARMS, Arm, CurveConfig, Point
 from training.study.curve_figures import draw
 
@@ -64,14 +65,13 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
         If another process works in it.
     """
     output = expand_path(config.output, base)
-    with run_folder(output, config):
-        _fill(config, base, output, progress)
+    model = find_model(expand_path(config.curve.pretrained, base))
+    with run_folder(output, config, partial(_record, config, output, model)):
+        _fill(config, base, output, model, progress)
     return output
 
 
-def _fill(config: CurveConfig, base: Path, output: Path, progress: bool) -> None:
-    model = find_model(expand_path(config.curve.pretrained, base))
-    _record(config, output, model)
+def _fill(config: CurveConfig, base: Path, output: Path, model: Path, progress: bool) -> None:
     data = read_run_data(
         config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ from ase import Atoms
 
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.frames import checksum
-from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once
 from tpainn_calc.base.tables import write_table
 from training.data.frames import level_in, read_frames
@@ -18,9 +19,12 @@ from training.data.paths import expand_path
 from training.labels.breakdowns import LabelError
 from training.labels.engines.factory import make_engine
 from training.labels.journal import SECONDS, label_frames
+from training.run_folder import run_folder
 from training.teachers.compare import Comparison, compare
 from training.teachers.config import TeachersConfig
 from training.teachers.figures import draw
+
+_log = logging.getLogger(__name__)
 
 #: Frames that a teacher must label to be judged.
 ENOUGH = 4
@@ -42,8 +46,8 @@ def run_teachers(config: TeachersConfig, base: Path, progress: bool = True) -> l
     Returns
     -------
     list of str
-        The table and the advice, for the terminal. ``teachers.csv`` and ``teachers.png`` are in
-        the folder.
+        The table and the advice, for the terminal. ``teachers.csv``, ``teachers.png``,
+        ``config.yaml`` (with all defaults) and ``log.txt`` are in the folder.
 
     Raises
     ------
@@ -61,19 +65,14 @@ def run_teachers(config: TeachersConfig, base: Path, progress: bool = True) -> l
         levels.append(engine.level)
         engine.close()
     frames = _draw_frames(config, base)
-    busy = f"{root}: process {{holder}} compares these teachers; wait for it to end"
-    with Lock(root / ".lock", busy):
-        return _compare_all(config, base, root, levels, frames, progress)
+    busy = "process {holder} compares these teachers; wait for it to end"
+    with run_folder(root, config, partial(_record, config, base, root), busy):
+        lines = _compare_all(config, root, levels, frames, progress)
+        _log.debug("%s", "\n".join(lines))
+        return lines
 
 
-def _compare_all(
-    config: TeachersConfig,
-    base: Path,
-    root: Path,
-    levels: list[str],
-    frames: list[Atoms],
-    progress: bool,
-) -> list[str]:
+def _record(config: TeachersConfig, base: Path, root: Path) -> None:
     files = [expand_path(name, base) for name in config.data.files]
     record_once(
         root / "teachers.json",
@@ -83,6 +82,11 @@ def _compare_all(
         },
         f"{root} holds a comparison on other frames ({{key}}); choose another output folder",
     )
+
+
+def _compare_all(
+    config: TeachersConfig, root: Path, levels: list[str], frames: list[Atoms], progress: bool
+) -> list[str]:
     rows = []
     for level, teacher in zip(levels, config.teachers, strict=True):
         path = root / "labels" / f"{_file_name(level)}.extxyz"

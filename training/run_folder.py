@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
-import torch
 import yaml
 from pydantic import BaseModel
 
@@ -18,22 +18,30 @@ from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.files import write_atomically
 from tpainn_calc.base.locks import Lock
 
-LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
-_LOCK = ".lock"
+CONFIG, LOG = "config.yaml", "log.txt"
+BUSY = "another run (process {holder}) writes to this folder; wait, or choose another output"
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def run_folder(output: Path, config: BaseModel) -> Iterator[None]:
-    """Hold the folder of a run; write ``config.yaml`` and append to ``log.txt``.
+def run_folder(
+    output: Path,
+    config: BaseModel,
+    check: Callable[[], object] = lambda: None,
+    busy: str = BUSY,
+) -> Iterator[None]:
+    """Hold the folder of a run, and keep its configuration and log there: :func:`run_log`.
 
     Parameters
     ----------
     output : Path
         Created if need be.
     config : BaseModel
-        Written with every default, as a file that makes the same run.
+    check : callable
+        Refuses, by raising, a folder that holds another run, before anything of it is replaced.
+    busy : str
+        What to tell whoever comes second; ``{holder}`` stands for the number of the process.
 
     Raises
     ------
@@ -44,18 +52,32 @@ def run_folder(output: Path, config: BaseModel) -> Iterator[None]:
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output {output} is a file; choose a folder")
-    busy = f"another run (process {{holder}}) writes to {output}; wait, or choose another output"
-    with Lock(output / _LOCK, busy), _logging_to(output / "log.txt"):
+    with Lock(output / ".lock", f"{output}: {busy}"):
+        check()
+        with run_log(output, config):
+            yield
+
+
+@contextmanager
+def run_log(folder: Path, config: BaseModel) -> Iterator[None]:
+    """Write ``config.yaml``, and append what the package `training` logs to ``log.txt``.
+
+    Parameters
+    ----------
+    folder : Path
+    config : BaseModel
+        Written with every default, as a file that makes the same run.
+    """
+    with _logging_to(folder / LOG):
         settings = config.model_dump(mode="json", exclude_none=True)
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-        write_atomically(output / "config.yaml", text)
+        write_atomically(folder / CONFIG, text)
         _log.debug(
-            "tpainn %s, torch %s, Python %s, %s, %d threads: %s",
+            "tpainn %s, torch %s, Python %s, %s: %s",
             __version__,
-            torch.__version__,
+            metadata.version("torch"),
             platform.python_version(),
             platform.machine(),
-            torch.get_num_threads(),
             " ".join(sys.argv),
         )
         yield
@@ -67,16 +89,18 @@ def _logging_to(path: Path) -> Iterator[None]:
     level, passes_on = logger.level, logger.propagate
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    # the file takes everything, all others what they took before
-    to_others = _Others(logger.getEffectiveLevel())
+    handlers: list[logging.Handler] = [to_file]
+    if passes_on:  # a run inside another one leaves all others to that one
+        # the file takes everything, all others what they took before
+        handlers.append(_Others(logger.getEffectiveLevel()))
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    for handler in (to_file, to_others):
+    for handler in handlers:
         logger.addHandler(handler)
     try:
         yield
     finally:
-        for handler in (to_file, to_others):
+        for handler in handlers:
             logger.removeHandler(handler)
         logger.propagate = passes_on
         logger.setLevel(level)
@@ -86,16 +110,3 @@ def _logging_to(path: Path) -> Iterator[None]:
 class _Others(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger().callHandlers(record)
-
-
-def check_new(output: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run which is not to be resumed.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if (output / LAST_CHECKPOINT).is_file() and not resume:
-        raise ConfigError(
-            f"output {output} already holds a run; add --resume to continue it, or choose another"
-        )
