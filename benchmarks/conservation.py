@@ -268,7 +268,7 @@ def draw(path: Path, rows: NDArray[np.float64], title: str) -> None:
     axis.plot(time, 1e6 * (shadow - shadow.mean()), color="C0", lw=1.2, label="shadow energy")
     line = drift.slope * 1e-3 * (time - time.mean())
     axis.plot(time, 1e6 * line, color="C3", lw=1.0, ls="--", label=f"drift {drift}")
-    axis.set(xlabel="time (ps)", ylabel="energy − mean (µeV/atom)", title=title)
+    axis.set(xlabel="time / ps", ylabel="energy − mean / (µeV/atom)", title=title)
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -309,36 +309,48 @@ def main() -> None:
         "--friction", type=float, default=0.0, help="a drift put in on purpose, eV ps/Å²"
     )
     parser.add_argument("--name", help="of the results; conservation-DTYPE by default")
+    parser.add_argument("--title", help="of the figure; size, time step and network by default")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder")
+    parser.add_argument(
+        "--redraw", action="store_true", help="the figure only, from the table of a run like this"
+    )
     arguments = parser.parse_args()
+    if arguments.steps < 3 * round(BLOCK / (1e-3 * arguments.timestep)):
+        parser.error(f"--steps: a drift needs three blocks of {BLOCK} ps")
+    table = arguments.output / f"{arguments.name or f'conservation-{arguments.dtype}'}.csv"
+    if not arguments.redraw:
+        run(arguments, table)
+    rows = np.loadtxt(table, delimiter=",", skiprows=1)
+    kind = f"{arguments.timestep} fs, {arguments.dtype}, {arguments.kernel}"
+    title = arguments.title or f"{arguments.side**3} waters, NVE, {kind}"
+    draw(table.with_suffix(".png"), rows, title)
 
+
+def run(arguments: argparse.Namespace, table: Path) -> None:
+    """Run the trajectory of the options into a table."""
     import tempfile
 
     from benchmarks.water import water_box
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    name = arguments.name or f"conservation-{arguments.dtype}"
-    timestep = 1e-3 * arguments.timestep
-    if arguments.steps < 3 * round(BLOCK / timestep):
-        parser.error(f"--steps: a drift needs three blocks of {BLOCK} ps")
+    table.parent.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         atoms = water_box(arguments.side)
         data, model = prepare(
             Path(folder), atoms, arguments.model, arguments.dtype, arguments.kernel
         )
-        steps = arguments.steps
         for row in shadow_energies(
-            data, model, steps, timestep, seed=arguments.seed, friction=arguments.friction
+            data,
+            model,
+            arguments.steps,
+            1e-3 * arguments.timestep,
+            seed=arguments.seed,
+            friction=arguments.friction,
         ):
             rows.append(row)
             if len(rows) % 10 == 0:
-                report(arguments.output / f"{name}.csv", rows)
-    report(arguments.output / f"{name}.csv", rows)
-    kind = f"{arguments.timestep} fs, {arguments.dtype}, {arguments.kernel}"
-    draw(
-        arguments.output / f"{name}.png", np.array(rows), f"{arguments.side**3} waters, NVE, {kind}"
-    )
+                report(table, rows)
+    report(table, rows)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
         )
     axes.set(
         xlabel="operations per byte (upper bound)",
-        ylabel="GFLOP/s",
+        ylabel="rate / (GFLOP/s)",
         xlim=(0.3, 300),
         ylim=(5, 2 * gemm),
     )

@@ -151,7 +151,7 @@ def draw(table: Path, path: Path) -> None:
         axis.set(xscale="log", xlabel="labelled frames", title=f"water, {name}")
         axis.set_xticks(SIZES, [str(n) for n in SIZES])
         axis.minorticks_off()
-    axes[0].set_ylabel("median rms force error of a frame / eV/Å")
+    axes[0].set_ylabel("median rms force error of a frame / (eV/Å)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     save(figure, path)

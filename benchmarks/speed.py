@@ -338,7 +338,7 @@ def _plot(rows: list[Row], path: Path) -> None:
                 x, y = zip(*points, strict=True)
                 label = f"{code}, {threads} thread" + ("s" if threads > 1 else "")
                 axes.loglog(x, y, style, marker="o", ms=4, color=colour, label=label)
-    axes.set(xlabel="atoms (liquid water)", ylabel="ms per force call, MD or training step")
+    axes.set(xlabel="atoms (liquid water)", ylabel="time of a force call, MD or training step / ms")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=140)

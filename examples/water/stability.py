@@ -154,8 +154,8 @@ def draw(folder: Path, curves: dict[str, tuple[np.ndarray, np.ndarray, Rdf]]) ->
         right.plot(g.r, g.g, lw=1.2, label=name)
     xray = GOO_XRAY_295K
     right.plot(xray.r, xray.g, "k--", lw=1, label=xray.label)
-    left.set(xlabel="time (ps)", ylabel="density (g/cm³)")
-    right.set(xlabel="r (Å)", ylabel="g$_{OO}$", xlim=(2, 6.2))
+    left.set(xlabel="time / ps", ylabel="density / (g/cm³)")
+    right.set(xlabel="r / Å", ylabel="g$_{OO}$", xlim=(2, 6.2))
     for axes in (left, right):
         axes.legend(fontsize=7, frameon=False)
     figure.savefig(folder / "stability.png", dpi=140)

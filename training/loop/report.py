@@ -208,7 +208,7 @@ def _draw_times(axes: Any, times: dict[str, dict[str, float]]) -> None:
         if any(values):
             axes.bar(folders, values, bottom=bottom, color=colour, label=stage, width=0.6)
         bottom = [b + v for b, v in zip(bottom, values, strict=True)]
-    axes.set(ylabel="wall time, min", title="what it cost")
+    axes.set(ylabel="wall time / min", title="what it cost")
     axes.tick_params(axis="x", labelsize=8, rotation=30 if len(folders) > 5 else 0)
     # beside the bars: they may be of any height
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))

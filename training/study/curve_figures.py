@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 COLOURS = {"scratch": "#c8442b", "tpainn": "#2a6fbb"}
 LABELS = {"scratch": "scratch", "tpainn": "T-PaiNN"}
 QUANTITIES = {
-    "test_energy_meV_per_atom_mae": "energy MAE, meV/atom",
-    "test_forces_meV_per_A_mae": "force MAE, meV/Å",
+    "test_energy_meV_per_atom_mae": "energy MAE / (meV/atom)",
+    "test_forces_meV_per_A_mae": "force MAE / (meV/Å)",
 }
 
 
@@ -125,7 +125,7 @@ def _draw_convergence(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_yscale("log")
         axis.set_title(f"N = {n}")
         axis.set_xlabel("training steps")
-    unit = "force MAE, meV/Å" if "forces" in column else "energy MAE, meV/atom"
+    unit = "force MAE / (meV/Å)" if "forces" in column else "energy MAE / (meV/atom)"
     axes[0].set_ylabel(f"validation {unit}")
     axes[0].legend()
     figure.savefig(path, dpi=130)
