@@ -149,7 +149,7 @@ class Result:
     cpu: float = math.nan
 
 
-def measure(run: Run, models: tuple[str, str], seed: int = 1, damp: float = 0.5) -> Result:
+def measure(run: Run, models: tuple[str, str], seed: int = 1, damp: float = 0.2) -> Result:
     """Run LAMMPS in a folder of its own and look at what it wrote.
 
     Parameters
@@ -300,7 +300,7 @@ def main() -> int:
     parser.add_argument("--inner", type=float, default=0.5, help="fs")
     parser.add_argument("--hydrogen", type=float, default=1.008, help="mass, u")
     parser.add_argument("--length", type=float, default=50.0, help="ps")
-    parser.add_argument("--damp", type=float, default=0.5, help="of the Langevin thermostat, ps")
+    parser.add_argument("--damp", type=float, default=0.2, help="of the Langevin thermostat, ps")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "mts.csv")
     arguments = parser.parse_args()

@@ -139,7 +139,10 @@ def write_spcfw(folder: Path, atoms: Atoms) -> None:
     sides = zip("xyz", atoms.cell.lengths(), strict=True)
     lines += [f"0 {side} {axis}lo {axis}hi" for axis, side in sides]
     lines += ["", "Masses", "", "1 15.999", "2 1.008", "", "Atoms # full", ""]
-    for k, (x, y, z) in enumerate(atoms.get_positions(wrap=True)):
+    # molecules are whole, so that LAMMPS knows which images are bonded, and can replicate them
+    whole = [atoms.positions[k - k % 3] + atoms.get_distance(k - k % 3, k, mic=True, vector=True)
+             for k in range(3 * n)]  # fmt: skip
+    for k, (x, y, z) in enumerate(whole):
         charge = m.oxygen_charge if k % 3 == 0 else -m.oxygen_charge / 2
         lines.append(f"{k + 1} {k // 3 + 1} {1 if k % 3 == 0 else 2} {charge} {x} {y} {z}")
     lines += ["", "Bonds", ""]

@@ -89,9 +89,10 @@ def test_the_classical_water_is_spcfw(tmp_path):
     atoms = ase.io.read(START)
     write_spcfw(tmp_path, atoms)
     (tmp_path / "in").write_text(
-        "include spcfw.in\ndump 1 all custom 1 dump id fx fy fz\ndump_modify 1 sort id\nrun 0\n"
+        "include spcfw.in\nreplicate 2 1 1\n"
+        "dump 1 all custom 1 dump id fx fy fz\ndump_modify 1 sort id\nrun 0\n"
     )
     run_input(tmp_path / "in")
     forces = np.loadtxt(tmp_path / "dump", skiprows=9)[:, 1:] / 23.060548
-    expected = label_water(atoms, "spcfw").get_forces()
+    expected = np.tile(label_water(atoms, "spcfw").get_forces(), (2, 1))
     assert np.abs(forces - expected).max() < 0.02 * np.abs(expected).max()
