@@ -67,7 +67,7 @@ class CP2KConfig(Section):
 
     Attributes
     ----------
-    functional : {"revPBE-D3", "BLYP-D3", "PBE-D3", "SCAN"}
+    functional : {"revPBE-D3", "BLYP-D3", "PBE-D3", "revPBE", "SCAN"}
     basis : str or dict element -> str
         Name in `basis_file`, without the element, such as ``TZV2P-GTH``; or a name for each
         element, where they differ: ``{H: ccGRB-Q-q1, O: ccGRB-Q-q6}``.
@@ -95,7 +95,7 @@ class CP2KConfig(Section):
     """
 
     kind: Literal["cp2k"]
-    functional: Literal["revPBE-D3", "BLYP-D3", "PBE-D3", "SCAN"] = "revPBE-D3"
+    functional: Literal["revPBE-D3", "BLYP-D3", "PBE-D3", "revPBE", "SCAN"] = "revPBE-D3"
     basis: str | dict[str, str] = "TZV2P-GTH"
     basis_file: str = "GTH_BASIS_SETS"
     pseudopotential: str | None = None

@@ -86,7 +86,7 @@ def pack(study: ConvergenceConfig, frames: Iterable[str], folder: Path) -> None:
     """Take records, table and figure into the repository."""
     records = {
         f"{setting}/{frame}": read_record(path)
-        for setting in study.settings
+        for setting in (*study.settings, *study.references)
         for frame in frames
         if (path := folder / setting / f"{frame}.json").is_file()
     }

@@ -37,6 +37,8 @@ class ConvergenceConfig(Section):
     settings : dict name -> dict
         Keys of engine ``cp2k`` that differ from its defaults.
     groups : list of Group
+    references : list of str
+        Settings whose records another program writes (`plane_waves`).
     few : list of str
         Settings that are too dear for all frames.
     few_frames : list of str
@@ -45,6 +47,7 @@ class ConvergenceConfig(Section):
 
     settings: dict[str, dict[str, Any]]
     groups: list[Group]
+    references: list[str] = Field(default_factory=list)
     few: list[str] = Field(default_factory=list)
     few_frames: list[str] = Field(default_factory=list)
 
@@ -52,7 +55,7 @@ class ConvergenceConfig(Section):
     def _settings_are_there(self) -> Self:
         named = {n for group in self.groups for n in (group.beside, *group.settings)}
         for name in sorted(named | set(self.few)):
-            if name not in self.settings:
+            if name not in (*self.settings, *self.references):
                 raise ValueError(f"there is no setting {name!r}")
         for name in self.settings:
             self.engine(name)

@@ -1,0 +1,210 @@
+"""The limit that basis sets go to: a frame of the study in plane waves, by ABINIT.
+
+``python -m examples.water.own.convergence.plane_waves FRAME ...``, then the study again, which
+shows the setting ``plane-waves`` beside the others. ``apt-get install abinit`` first; half an hour
+of one core for each frame. An output of ABINIT that is there is not computed again.
+
+The pseudopotentials are those of CP2K's ``GTH-PBE``, so that nothing but the basis differs. ABINIT
+computes without dispersion; its share is the difference of two labels of CP2K, with and without,
+for which the smallest basis will do.
+
+A basis of plane waves grows with the cell, so that the stress at a finite cut-off lacks
+-2/(3 V) dE/d ln(cut-off) of the pressure (Francis and Payne, J. Phys.: Condens. Matter 2, 4395
+(1990)). The slope comes from two cut-offs, and belongs to the mean of their pressures; of what is
+left the change of the slope between the two tells the order, some 10 MPa.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.units import Bohr, Hartree
+
+from examples.water.own.convergence.frames import FRAMES
+from tpainn_calc.base.command import command_parser, run_command
+from tpainn_calc.base.errors import ConfigError, DataError, check_choice
+from tpainn_calc.base.records import write_record
+from training.labels.engines.config import CP2KConfig
+from training.labels.engines.factory import make_engine
+
+SETTING = "plane-waves"
+CUTOFFS = (120.0, 135.0)  # of the wave functions, Hartree
+
+#: Goedecker, Teter and Hutter's form, parameters of Krack, Theor. Chem. Acc. 114, 145 (2005), as in
+#: CP2K's POTENTIAL: charge of the nucleus, valence, highest l of a projector; r_loc, C1 and C2; r
+#: and h of the projector for s; r of the one for p, which has none.
+PSEUDOPOTENTIALS = {
+    "H": (1, 1, 0, (0.20000000, -4.17890044, 0.72446331), (0.0, 0.0), 0.0),
+    "O": (8, 6, 1, (0.24455430, -16.66721480, 2.48731132), (0.22095592, 18.33745811), 0.21133247),
+}
+
+#: revPBE (14), one k point with real wave functions, LOBPCG (114), forces to 2 meV/Å.
+INPUT = """ndtset 2
+ecut1 {cutoffs[0]}
+ecut2 {cutoffs[1]}
+getwfk2 -1
+pp_dirpath "{folder}"
+pseudos "H.gth, O.gth"
+ntypat 2
+znucl 1 8
+acell {cell[0]:.10f} {cell[1]:.10f} {cell[2]:.10f}
+natom {natom}
+typat {types}
+xred
+{positions}
+nband {bands}
+occopt 1
+ixc 14
+kptopt 0
+nkpt 1
+kpt 0 0 0
+istwfk 2
+nsym 1
+chksymbreak 0
+wfoptalg 114
+nline 6
+nstep 60
+toldff 4e-5
+diemac 2.0
+diemix 0.8
+optforces 1
+optstress 1
+prtden 0
+prteig 0
+prtgsr 0
+"""
+
+
+def write_pseudopotentials(folder: Path) -> None:
+    """Write ABINIT's format 2 (Goedecker-Teter-Hutter)."""
+    for symbol, (nucleus, valence, highest, local, s, radius) in PSEUDOPOTENTIALS.items():
+        lines = [
+            f"{symbol} GTH-PBE-q{valence}",
+            f"{nucleus} {valence} 0",
+            f"2 11 {highest} 0 2001 0",
+            "{} {} {} 0.0 0.0".format(*local),
+            "{} {} 0.0".format(*s),
+            f"{radius} 0.0",
+        ]
+        (folder / f"{symbol}.gth").write_text("\n".join(lines) + "\n")
+
+
+def compute(atoms: Atoms, folder: Path) -> str:
+    """ABINIT's output for a frame with an orthorhombic cell, at both cut-offs."""
+    output = folder / "frame.abo"
+    if not output.is_file() or "Calculation completed" not in output.read_text():
+        shutil.rmtree(folder, ignore_errors=True)  # ABINIT keeps an older output
+        folder.mkdir(parents=True)
+        write_pseudopotentials(folder)
+        positions = "\n".join(
+            "{:.12f} {:.12f} {:.12f}".format(*x) for x in atoms.get_scaled_positions()
+        )
+        text = INPUT.format(
+            cutoffs=CUTOFFS,
+            folder=folder.resolve(),
+            cell=atoms.cell.lengths() / Bohr,
+            natom=len(atoms),
+            types=" ".join("1" if symbol == "H" else "2" for symbol in atoms.symbols),
+            positions=positions,
+            bands=4 * len(atoms) // 3,
+        )
+        (folder / "frame.abi").write_text(text)
+        with (folder / "log").open("w") as log:
+            subprocess.run(["abinit", "frame.abi"], cwd=folder, stdout=log, stderr=log, check=False)
+    text = output.read_text() if output.is_file() else ""
+    if "Calculation completed" not in text:
+        raise DataError(f"{folder}: ABINIT did not end; its words are in {folder / 'log'}")
+    return text
+
+
+def energies(text: str) -> np.ndarray:
+    """Total energies (eV) at both cut-offs."""
+    return np.array([float(x) for x in re.findall(r"etotal\d +(\S+)", text)]) * Hartree
+
+
+def pressures(text: str) -> np.ndarray:
+    """Pressures (eV/Å³) at both cut-offs, as ABINIT gives them."""
+    diagonals = re.findall(r"^  sigma\((\d) (\d)\)= +(\S+)  sigma", text, re.M)
+    own = [float(value) for i, j, value in diagonals if i == j]
+    half = np.array(own).reshape(len(CUTOFFS), -1, 3)[:, 0]  # each is printed twice
+    return -half.mean(axis=1) * Hartree / Bohr**3
+
+
+def stresses(text: str) -> np.ndarray:
+    """Stress (eV/Å³; xx, yy, zz, yz, xz, xy) at the higher cut-off, without correction."""
+    found = dict(re.findall(r"sigma\((\d \d)\)= +(\S+)", text.split("== DATASET  2")[-1]))
+    keys = ("1 1", "2 2", "3 3", "3 2", "3 1", "2 1")
+    return np.array([float(found[key]) for key in keys]) * Hartree / Bohr**3
+
+
+def forces_of(text: str, count: int) -> np.ndarray:
+    """Forces (eV/Å) at the higher cut-off."""
+    lines = text.split("cartesian forces (hartree/bohr) at end:")[-1].splitlines()
+    return np.array([line.split()[1:4] for line in lines[1 : 1 + count]], float) * Hartree / Bohr
+
+
+def dispersion(atoms: Atoms) -> dict[str, np.ndarray]:
+    """Energy, forces and stress of D3: revPBE-D3 less revPBE, whatever the basis."""
+    parts = []
+    for functional in ("revPBE-D3", "revPBE"):
+        engine = make_engine(
+            CP2KConfig(kind="cp2k", functional=functional, basis="DZVP-GTH", cutoff=120)
+        )
+        try:
+            parts.append(engine.label(atoms).atoms.calc.results)
+        finally:
+            engine.close()
+    return {
+        key: np.asarray(parts[0][key] - parts[1][key]) for key in ("energy", "forces", "stress")
+    }
+
+
+def record(atoms: Atoms, folder: Path) -> dict[str, Any]:
+    """What `measure` writes of a setting of CP2K, in plane waves."""
+    text = compute(atoms, folder)
+    energy = energies(text)
+    slope = (energy[1] - energy[0]) / np.log(CUTOFFS[1] / CUTOFFS[0])
+    pressure = pressures(text).mean() - 2 / (3 * atoms.get_volume()) * slope
+    stress = stresses(text)
+    stress[:3] -= stress[:3].mean() + pressure
+    d3 = dispersion(atoms)
+    forces = forces_of(text, len(atoms)) + d3["forces"]
+    return {
+        "level": f"revPBE-D3(0) plane waves {2 * CUTOFFS[1]:g} Ry (ABINIT)",
+        "energy": float(energy[1] + d3["energy"]),
+        "forces": (forces - forces.mean(axis=0)).tolist(),
+        "stress": (stress + d3["stress"]).tolist(),
+        "net_force": float(np.linalg.norm(forces.sum(axis=0))),
+        "cpu_seconds": float(re.findall(r"Overall time.*cpu= +(\S+)", text)[-1]),
+    }
+
+
+def main() -> int:
+    """Entry point."""
+    parser = command_parser("plane_waves", __doc__)
+    parser.add_argument("frames", nargs="+", metavar="FRAME")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/own-convergence"))
+    arguments = parser.parse_args()
+
+    def body() -> None:
+        if shutil.which("abinit") is None:
+            raise ConfigError("there is no program 'abinit': apt-get install abinit")
+        frames = {atoms.info["name"]: atoms for atoms in ase.io.read(FRAMES, ":")}
+        for name in arguments.frames:
+            check_choice("frame", name, frames)
+            folder = arguments.output / SETTING
+            write_record(folder / f"{name}.json", record(frames[name], folder / name))
+            print(folder / f"{name}.json")
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
