@@ -1,13 +1,16 @@
 """Our own set of water: ice, sampling, the campaign in the repository, and its label level."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Bohr, Hartree
 
 from examples.water.own import campaign
 from examples.water.own.convergence import __main__ as command
-from examples.water.own.convergence import dimer
+from examples.water.own.convergence import dimer, plane_waves
 from examples.water.own.convergence.config import load_study
 from examples.water.own.convergence.report import (
     MPA,
@@ -251,3 +254,60 @@ def test_frames_of_the_campaign_are_water():
             assert isinstance(atoms, Atoms)
             assert atoms.get_chemical_formula() == "H64O32"
             assert atoms.info["round"] == number
+
+
+def test_labels_of_the_next_set():
+    """Complete, of one level, and labels of frames that the rounds hold."""
+    frames = read_extxyz(campaign.LABELLED)
+    level = read_record(campaign.ENGINE)["level"]
+    assert len(frames) >= 23
+    held = [atoms.positions for _, path in campaign.rounds() for atoms in read_extxyz(path)]
+    for atoms in frames:
+        assert atoms.get_chemical_formula() == "H64O32"
+        assert atoms.info["level"] == level
+        assert np.abs(atoms.get_forces().sum(axis=0)).max() < 1e-6
+        assert np.isfinite(atoms.get_stress()).all()
+        assert atoms.info["label_net_force"] < 0.3  # eV/Å: the grid's
+        assert any(np.allclose(atoms.positions, positions) for positions in held)
+    assert len({atoms.info["frame_hash"] for atoms in frames}) == len(frames)
+
+
+class TestPlaneWaves:
+    """ABINIT's output, as it prints it (excerpt), in eV and Å."""
+
+    stress = """ Cartesian components of stress tensor (hartree/bohr^3)
+  sigma(1 1)= {0}E-05  sigma(3 2)= -1.00000000E-05
+  sigma(2 2)= {0}E-05  sigma(3 1)= -2.00000000E-05
+  sigma(3 3)= {0}E-05  sigma(2 1)=  3.00000000E-05
+"""
+    gpa = """-Cartesian components of stress tensor (GPa)         [Pressure=  1.3634E+00 GPa]
+- sigma(1 1)= -1.69494834E+00  sigma(3 2)= -3.59162065E-01
+"""
+    text = 2 * stress.format("-4.00000000") + gpa + 2 * stress.format("-6.00000000") + gpa
+    text += """ cartesian forces (hartree/bohr) at end:
+    1      0.10000000000000     0.20000000000000     0.30000000000000
+    2     -0.10000000000000    -0.20000000000000    -0.30000000000000
+ frms,max,avg= 1.3582477E-02
+           etotal1    -2.0000000000E+00
+           etotal2    -2.5000000000E+00
+"""
+
+    def test_output_is_read(self):
+        found = plane_waves.stresses(self.text) / (Hartree / Bohr**3)
+        np.testing.assert_allclose(found[0], [-4e-5] * 3 + [-1e-5, -2e-5, 3e-5])
+        np.testing.assert_allclose(found[1, :3], -6e-5)
+        forces = plane_waves.forces_of(self.text, 2) / (Hartree / Bohr)
+        np.testing.assert_allclose(forces, [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]])
+        np.testing.assert_allclose(plane_waves.energies(self.text) / Hartree, [-2.0, -2.5])
+
+    def test_pseudopotentials_are_those_of_cp2k(self, tmp_path):
+        data = Path("/usr/share/cp2k/POTENTIAL")
+        if not data.is_file():
+            pytest.skip("no data of CP2K (apt-get install cp2k-data)")
+        text = data.read_text()
+        plane_waves.write_pseudopotentials(tmp_path)
+        for symbol, charge in (("H", 1), ("O", 6)):
+            own = text.split(f"{symbol} GTH-PBE-q{charge} ")[1].split("#")[0].split()
+            mine = (tmp_path / f"{symbol}.gth").read_text().split()
+            local = [float(x) for x in own if "." in x][:3]
+            assert all(f"{x}" in mine for x in local)

@@ -30,7 +30,7 @@ def liquid(density: float, temperature: float, seed: int) -> Atoms:
     source = WaterSource(
         "q-spcfw", (16,), (temperature,), (density,), frames_per_point=1, equilibration=20.0
     )
-    frame = next(source.frames(source.tasks()[0], seed))
+    frame = next(source.frames(source.shards()[0], seed))
     if not isinstance(frame, Atoms):
         raise RuntimeError(frame)
     return Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True)

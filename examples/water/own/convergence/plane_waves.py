@@ -129,19 +129,11 @@ def energies(text: str) -> np.ndarray:
     return np.array([float(x) for x in re.findall(r"etotal\d +(\S+)", text)]) * Hartree
 
 
-def pressures(text: str) -> np.ndarray:
-    """Pressures (eV/Å³) at both cut-offs, as ABINIT gives them."""
-    diagonals = re.findall(r"^  sigma\((\d) (\d)\)= +(\S+)  sigma", text, re.M)
-    own = [float(value) for i, j, value in diagonals if i == j]
-    half = np.array(own).reshape(len(CUTOFFS), -1, 3)[:, 0]  # each is printed twice
-    return -half.mean(axis=1) * Hartree / Bohr**3
-
-
 def stresses(text: str) -> np.ndarray:
-    """Stress (eV/Å³; xx, yy, zz, yz, xz, xy) at the higher cut-off, without correction."""
-    found = dict(re.findall(r"sigma\((\d \d)\)= +(\S+)", text.split("== DATASET  2")[-1]))
-    keys = ("1 1", "2 2", "3 3", "3 2", "3 1", "2 1")
-    return np.array([float(found[key]) for key in keys]) * Hartree / Bohr**3
+    """Stress (eV/Å³; xx, yy, zz, yz, xz, xy) at both cut-offs, without correction."""
+    lines = re.findall(r"^  sigma\(\d \d\)= +(\S+)  sigma\(\d \d\)= +(\S+)", text, re.M)
+    pairs = np.array(lines, float).reshape(len(CUTOFFS), -1, 3, 2)[:, 0]  # each is printed twice
+    return pairs.transpose(0, 2, 1).reshape(len(CUTOFFS), 6) * Hartree / Bohr**3
 
 
 def forces_of(text: str, count: int) -> np.ndarray:
@@ -171,8 +163,9 @@ def record(atoms: Atoms, folder: Path) -> dict[str, Any]:
     text = compute(atoms, folder)
     energy = energies(text)
     slope = (energy[1] - energy[0]) / np.log(CUTOFFS[1] / CUTOFFS[0])
-    pressure = pressures(text).mean() - 2 / (3 * atoms.get_volume()) * slope
-    stress = stresses(text)
+    both = stresses(text)
+    pressure = -both[:, :3].mean() - 2 / (3 * atoms.get_volume()) * slope
+    stress = both[1]
     stress[:3] -= stress[:3].mean() + pressure
     d3 = dispersion(atoms)
     forces = forces_of(text, len(atoms)) + d3["forces"]

@@ -172,7 +172,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Pressure of every frame, and forces over cost, a row of panels for every group."""
     from matplotlib.figure import Figure
 
-    titles = list(dict.fromkeys(row["group"] for row in rows))
+    titles = list(dict.fromkeys(row["group"] for row in rows if "pressure_MPa" in row))
     figure = Figure(figsize=(11, 0.8 + 3.2 * len(titles)), layout="constrained")
     panels = figure.subplots(len(titles), 2, squeeze=False)
     for (left, right), title in zip(panels, titles, strict=True):
