@@ -1,4 +1,4 @@
-"""How long may the outer time step be? Water in LAMMPS, plain and with multiple time steps.
+"""The outer time steps that hold. Water in LAMMPS, plain and with multiple time steps.
 
 ``python -m benchmarks.mts`` runs 64 waters with the shipped potential and its student at constant
 energy, 50 ps (100,000 inner steps) for every outer step, then at 300 K and 1 bar, and writes
@@ -85,7 +85,7 @@ run {last}
 
 @dataclass(frozen=True)
 class Run:
-    """What is run: times in fs, `hydrogen` in u, `length` in ps."""
+    """A run: times in fs, `hydrogen` in u, `length` in ps."""
 
     ensemble: str
     outer: float

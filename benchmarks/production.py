@@ -56,7 +56,7 @@ NETWORK = "units metal\natom_style atomic\natom_modify map yes\nread_data networ
 
 @dataclass(frozen=True)
 class Code:
-    """How a code is run.
+    """A code, and the way that it is run.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Row:
 
     @property
     def ns_per_day(self) -> float:
-        """What a day gives."""
+        """Simulated time that a day gives."""
         return self.step_fs * 86.4 / self.ms
 
 

@@ -95,7 +95,7 @@ TEXT: tuple[Mutation, ...] = (
 
 
 class Damage:
-    """What happens to a file on its way to us.
+    """A change that a file may suffer on its way to us.
 
     Parameters
     ----------

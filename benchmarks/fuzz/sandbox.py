@@ -44,7 +44,7 @@ BOUNDARY = "(--debug before the command shows where)"
 
 
 class Verdict(StrEnum):
-    """How a case ended, from good to bad."""
+    """Verdict on a case, from good to bad."""
 
     CLEAN = "clean"  # refused in one line
     HARMLESS = "harmless"  # accepted, and the results are those of the file's content
@@ -58,7 +58,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Ended:
-    """What a child left.
+    """Remains of a child: its status and its words.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What ATBagging bought: force error over DFT labels, against frames picked at random.
+"""The gain by ATBagging: force error over DFT labels, against frames picked at random.
 
 ``python -m examples.water.own.compare [--steps N] [--output FOLDER]`` tunes the classical model in
 ``examples/water/data`` on the first N labels of either arm, and tests on random frames. It resumes;

@@ -105,7 +105,7 @@ class Point:
     start: Atoms
 
     def stage(self, config: SamplingConfig) -> MDStage:
-        """What the loop's dynamics wants to know."""
+        """Settings of the loop's dynamics for this trajectory."""
         g, every = self.group, round(1e3 * self.group.spacing / config.timestep)
         skipped = round(g.equilibration / g.spacing)
         return MDStage(

@@ -1,4 +1,4 @@
-"""What is compared with what."""
+"""Settings, groups and frames of the study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a basis set does to a hydrogen bond: the force between two waters, by PySCF.
+"""Hydrogen bonds by basis set: the force between two waters, by PySCF.
 
 ``python -m examples.water.own.convergence.dimer [SET ...]``. A dimer is small enough for every
 basis set of the study, also for those with diffuse functions, which fail or take too long in the

@@ -159,7 +159,7 @@ def dispersion(atoms: Atoms) -> dict[str, np.ndarray]:
 
 
 def record(atoms: Atoms, folder: Path) -> dict[str, Any]:
-    """What `measure` writes of a setting of CP2K, in plane waves."""
+    """Label in plane waves, with the keys that `measure` writes of a setting of CP2K."""
     text = compute(atoms, folder)
     energy = energies(text)
     slope = (energy[1] - energy[0]) / np.log(CUTOFFS[1] / CUTOFFS[0])

@@ -93,7 +93,7 @@ def _difference(here: Mapping[str, Any], there: Mapping[str, Any], atoms: Atoms)
 
 
 def within_molecules(atoms: Atoms, forces: np.ndarray) -> float:
-    """What forces (eV/Å) add to the pressure by acting within molecules, eV/Å³.
+    """Share of forces (eV/Å) within molecules in the pressure, eV/Å³.
 
     Parameters
     ----------
