@@ -1,4 +1,4 @@
-"""The outer time steps that hold. Water in LAMMPS, plain and with multiple time steps.
+"""Longest outer time step that holds: water in LAMMPS, plain and with multiple time steps.
 
 ``python -m benchmarks.mts`` runs 64 waters with the shipped potential and its student at constant
 energy, 50 ps (100,000 inner steps) for every outer step, then at 300 K and 1 bar, and writes
@@ -85,7 +85,7 @@ run {last}
 
 @dataclass(frozen=True)
 class Run:
-    """A run: times in fs, `hydrogen` in u, `length` in ps."""
+    """Run of the comparison: times in fs, `hydrogen` in u, `length` in ps."""
 
     ensemble: str
     outer: float

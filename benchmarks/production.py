@@ -56,7 +56,7 @@ NETWORK = "units metal\natom_style atomic\natom_modify map yes\nread_data networ
 
 @dataclass(frozen=True)
 class Code:
-    """A code, and the way that it is run.
+    """Way in which a code is run.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Row:
 
     @property
     def ns_per_day(self) -> float:
-        """Simulated time that a day gives."""
+        """Simulated time per day, ns."""
         return self.step_fs * 86.4 / self.ms
 
 

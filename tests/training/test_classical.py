@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,19 @@ def test_a_process_that_is_killed_is_one_line_and_no_hang(
     fatal = config.model_copy(update={"source": source, "workers": 2})
     with pytest.raises(DataError, match="was killed, perhaps for want of memory"):
         generate(fatal, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(("kind", "library"), [("water", "openmm"), ("molecules", "rdkit")])
+def test_a_missing_extra_is_one_line(
+    kind: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {"water": "{kind: water}", "molecules": "{kind: molecules, molecules: qm9.npz}"}[kind]
+    (tmp_path / "c.yaml").write_text(f"output: out\nsource: {source}\n")
+    config = load_config(tmp_path / "c.yaml", ClassicalConfig)
+    find = importlib.util.find_spec
+    hidden = lambda name: None if name == library else find(name)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    line = rf"source {kind} needs {library}: pip install 'tpainn\[classical\]'"
+    with pytest.raises(ConfigError, match=line):
+        generate(config, tmp_path, progress=False)
+    assert not (tmp_path / "out").exists()
