@@ -259,7 +259,7 @@ def test_lost_atoms_end_in_an_error(lammps):
 def test_closing_line(lammps):
     output = lammps("fix 1 all nve\nrun 5", ranks=2)
     assert re.search(
-        r"pair_style tpainn: [\d.e+]+ us/atom/step on 2 rank\(s\) x 1 thread\(s\), "
+        r"pair_style tpainn: [\d.e+]+ us/atom/step on 2 rank\(s\) x \d+ thread\(s\), "
         r"ghosts exchange, device cpu, peak memory \d+ MB per rank",
         output,
     )
