@@ -102,6 +102,8 @@ def import_now() -> None:
     """Import what commands import later, and compile what they need, for all children to come."""
     for name in IMPORTED_LATER:
         import_module(name)
+    # a forked child hangs in the threads that its parent's OpenMP had
+    import_module("torch").set_num_threads(1)
     ops.load()
     find_plugin()
 
