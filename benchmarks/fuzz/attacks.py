@@ -102,6 +102,8 @@ def spilling_methods(deployed: bytes, target: Path) -> bytes:
     name = find_record(records, "tpainn_calc/torchscript.py")
     line = f'    _0 = torch.fill_(torch.from_file("{target}", True, 8, dtype=0), 65)\n    return '
     changed = records[name].decode().replace("    return ", line)
+    if changed.count("from_file") <= 5:
+        raise ValueError("the deployed file has no methods as they used to be written")
     return archive_of(records | {name: changed.encode()})
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,6 @@ TOLERANCE = 1e-2
 @cache
 def deployed_water() -> bytes:
     """The shipped potential, exported."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="tpainn-fuzz-") as folder:
         export_model("water", Path(folder) / "water.pt")
         return (Path(folder) / "water.pt").read_bytes()
@@ -86,26 +85,24 @@ def altered_file(folder: Path, damage: Damage) -> Case:
 
 def file_on_two_ranks(folder: Path, damage: Damage) -> Case:
     """A deployed file with damaged bytes or other values, for LAMMPS' own program on two ranks."""
-    if damage.rng.random() < 0.25:
-        data = damage.of(deployed_water(), BINARY)
-    else:
-        data = alter(deployed_water(), damage)
-    _prepare(folder, data)
+    _prepare(folder, _damaged_or_altered(damage))
     return Case(run_two_ranks, _is_reference)
 
 
 def file_in_python(folder: Path, damage: Damage) -> Case:
     """A deployed file with damaged bytes or other values, read by Python."""
-    if damage.rng.random() < 0.25:
-        data = damage.of(deployed_water(), BINARY)
-    else:
-        data = alter(deployed_water(), damage)
-    (folder / "water.pt").write_bytes(data)
+    (folder / "water.pt").write_bytes(_damaged_or_altered(damage))
 
     def body() -> int:
         return run_command(lambda: print(_energy_in_python(Path("water.pt"))))
 
     return Case(body, lambda ended: abs(float(ended.output) - box_energy(SIDE)) < TOLERANCE)
+
+
+def _damaged_or_altered(damage: Damage) -> bytes:
+    if damage.rng.random() < 0.25:
+        return damage.of(deployed_water(), BINARY)
+    return alter(deployed_water(), damage)
 
 
 def _energy_in_python(path: Path) -> float:
@@ -133,31 +130,25 @@ LISTS = ("elements", "masses", "pairs", "shortest_distances")
 
 def alter(deployed: bytes, damage: Damage) -> bytes:
     """A deployed file with one value changed, and a seal that is right again."""
-    rng = damage.rng
+    rng, records = damage.rng, attacks.records_of(deployed)
+    name = attacks.find_record(records, MANIFEST_FILE)
+    manifest = records[name]
     if damage.sound:
-        return seal(_resaved(deployed)[1])
+        return seal(_saved(_loaded(deployed), manifest))
     kind = rng.choice(["attribute", "tensor", "manifest", "pickle"], p=[0.35, 0.3, 0.15, 0.2])
     if kind in ("attribute", "tensor"):
-        module, _ = _resaved(deployed)
+        module = _loaded(deployed)
         (_change_attribute if kind == "attribute" else _change_tensor)(module, rng)
-        return seal(_saved(module, _manifest(deployed)))
-    records = attacks.records_of(deployed)
+        return seal(_saved(module, manifest))
     if kind == "manifest":
-        name = attacks.find_record(records, MANIFEST_FILE)
-        content = damage.of_json(json.loads(records[name]))
+        content = damage.of_json(json.loads(manifest))
         return attacks.archive_of(records | {name: json.dumps(content).encode()})
     name = attacks.find_record(records, "/data.pkl")
     return attacks.archive_of(records | {name: damage.of(records[name], BINARY)})
 
 
-def _manifest(deployed: bytes) -> bytes:
-    records = attacks.records_of(deployed)
-    return records[attacks.find_record(records, MANIFEST_FILE)]
-
-
-def _resaved(deployed: bytes) -> tuple[Any, bytes]:
-    module = torch.jit.load(io.BytesIO(deployed))  # our own export
-    return module, _saved(module, _manifest(deployed))
+def _loaded(deployed: bytes) -> Any:
+    return torch.jit.load(io.BytesIO(deployed))  # our own export
 
 
 def _saved(module: Any, manifest: bytes) -> bytes:
