@@ -19,7 +19,7 @@ from tpainn_calc.modelfile import load_model
 from training.data.batches import FrameDataset, collate
 from training.data.frames import read_frames
 from training.fit import fit
-from training.fit.callbacks import read_checkpoint
+from training.fit.checkpoint import read_checkpoint
 from training.fit.config import TrainingConfig
 from training.fit.evaluation import evaluate
 from training.fit.loss import loss_terms

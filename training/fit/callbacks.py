@@ -17,9 +17,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from tpainn_calc.base.errors import DataError, one_line
 from tpainn_calc.base.files import write_atomically
 from training.data.sampler import StreamSampler
+from training.fit.checkpoint import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,27 +32,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(Path(path), buffer.getvalue())
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """See :func:`read_checkpoint`."""
+        """See :func:`training.fit.checkpoint.read_checkpoint`."""
         return read_checkpoint(Path(path))
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as data: numbers and tensors, no objects.
-
-    Raises
-    ------
-    DataError
-        If it is damaged.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        content["state_dict"].keys()
-    except OSError:
-        raise
-    except Exception as error:  # torch and pickle raise whatever they run into
-        reason = one_line(error)[:80]
-        raise DataError(f"{path} is damaged ({reason}); begin the run anew without it") from None
-    return dict(content)
 
 
 class RoundOfStep(Callback):

@@ -1,10 +1,13 @@
-"""Checkpoint from which a run goes on."""
+"""Checkpoint from which a run goes on: its place, and reading it as data."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from tpainn_calc.base.errors import ConfigError
+import torch
+
+from tpainn_calc.base.errors import ConfigError, DataError, one_line
 
 #: In the folder of the run.
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -21,3 +24,22 @@ def check_new(output: Path, resume: bool) -> None:
         raise ConfigError(
             f"output {output} already holds a run; add --resume to continue it, or choose another"
         )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as data: numbers and tensors, no objects.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"].keys()
+    except OSError:
+        raise
+    except Exception as error:  # torch and pickle raise whatever they run into
+        reason = one_line(error)[:80]
+        raise DataError(f"{path} is damaged ({reason}); begin the run anew without it") from None
+    return dict(content)

@@ -34,9 +34,8 @@ from training.fit.callbacks import (
     RoundOfStep,
     interrupts_as_such,
     quiet_lightning,
-    read_checkpoint,
 )
-from training.fit.checkpoint import LAST_CHECKPOINT
+from training.fit.checkpoint import LAST_CHECKPOINT, read_checkpoint
 from training.fit.config import FitConfig
 from training.fit.evaluation import evaluate
 from training.fit.initial import InitialState
