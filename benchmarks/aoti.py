@@ -11,7 +11,6 @@ Writes ``benchmarks/results/aoti.csv``.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import write_measurements
 from benchmarks.timing import in_turn
 from benchmarks.water import water_box
 from tpainn_calc import Hyperparameters, Potential, ops
@@ -130,12 +129,7 @@ def main() -> int:
         rows = [
             _compare(exported, potentials, packages, graph, arguments.seconds) for graph in graphs
         ]
-    table = RESULTS / "aoti.csv"
-    with table.open("w", newline="") as handle:
-        handle.write(f"# {machine()}\n")
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_measurements(RESULTS / "aoti.csv", rows)
     return 0
 
 

@@ -1,11 +1,14 @@
-"""The machine that a benchmark ran on: the first line of its table."""
+"""The machine that a benchmark ran on, and tables that begin with it."""
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,3 +24,13 @@ def machine() -> str:
     if torch.cuda.is_available():
         name += f", {torch.cuda.get_device_name()}"
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}"
+
+
+def write_measurements(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file whose first line is a comment, the machine; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as handle:
+        handle.write(f"# {machine()}\n")
+        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -23,25 +23,22 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import ase.io
 import numpy as np
 
 from benchmarks.conservation import fit_drift
 from benchmarks.machine import machine
-from lammps_plugin.respa import TimeSteps, respa_lines
+from benchmarks.production import RESULTS, START, masses, plain, several
 from lammps_plugin.run import LammpsError, run_captured
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.export import export_model
 from training.distill.remainder import force_spectrum
+from training.forcefields.water_model import MOLAR_MASS
 
-RESULTS = Path(__file__).parent / "results"
-START = Path(__file__).parents[1] / "examples" / "quickstart" / "water64.extxyz"
 HOT = 500.0
 #: how LAMMPS ends when atoms fly away
 EXPLOSION = "Lost atoms|Non-numeric|not finite|on top of each other|out of range"
-WATER = 18.015  # u
 #: cm⁻¹: molecules in their cages, bending, stretching; lower where hydrogen is heavier
 BANDS = {"cages": (0.0, 1200.0), "bend": (1200.0, 2600.0), "stretch": (2600.0, 4100.0)}
 #: ps of velocities, and u Å²/ps² of one K per degree of freedom
@@ -56,8 +53,7 @@ units metal
 atom_style atomic
 atom_modify map yes
 read_data data
-mass 1 {oxygen}
-mass 2 {hydrogen}
+{masses}
 {pair}
 neigh_modify every 1 delay 0 check yes
 velocity all create 300 {seed} mom yes loop geom
@@ -98,8 +94,7 @@ class Run:
         step = 1e-3 * self.outer
         every, window = math.ceil(0.02 / step), round(min(WINDOW, 0.5 * self.length) / step)
         return INPUT.format(
-            oxygen=WATER - 2 * self.hydrogen,
-            hydrogen=self.hydrogen,
+            masses=masses(self.hydrogen),
             pair=self.pair(),
             seed=seed,
             equilibration=round(0.5 / step),
@@ -114,25 +109,18 @@ class Run:
     def pair(self) -> str:
         """Pair style and time step."""
         if self.outer > self.inner:
-            steps = TimeSteps(self.outer, self.inner)
-            return respa_lines(["full.pt"], "fast.pt", ["O", "H"], steps, "range off")
-        step = 1e-3 * self.outer
-        return f"pair_style tpainn range off\npair_coeff * * full.pt O H\ntimestep {step}"
+            return several(self.outer, self.inner)
+        return plain("full.pt", self.outer)
 
 
 @dataclass(frozen=True)
-class Result:
-    """Row of the table.
+class Result(Run):
+    """Row of the table: a run, and what came of it.
 
     `held` is in ps, temperatures are in K, the drift is in eV/atom/ns, the fluctuation (rms, of the
     total energy about its slope) in meV/atom, the density in g/cm³, and `cpu` in s/ps.
     """
 
-    ensemble: str
-    outer: float
-    inner: float
-    hydrogen: float
-    length: float
     held: float
     temperature: float = math.nan
     temperature_error: float = math.nan
@@ -186,10 +174,9 @@ def _cpu() -> float:
 def summarize(run: Run, folder: Path, output: str, cpu: float) -> Result:
     """Averages over the run without its first fifth; a run that did not hold has only its time."""
     rows = thermo(output)
-    whole = SimpleNamespace(**asdict(run))
     time = 1e-3 * run.outer * rows[:, 0]
     held = float(time[-1]) if len(rows) else 0.0
-    result = {**vars(whole), "held": round(held, 3)}
+    result = {**asdict(run), "held": round(held, 3)}
     if held < 0.99 * run.length or rows[-1, 1] > HOT:
         return Result(**result)
     n = len(ase.io.read(START))
@@ -257,7 +244,7 @@ def band_temperatures(dump: Path, run: Run) -> dict[str, float]:
 
 def _reduced_mass(hydrogen: float) -> float:
     """Of an OH bond, u."""
-    oxygen = WATER - 2 * hydrogen
+    oxygen = MOLAR_MASS - 2 * hydrogen
     return oxygen * hydrogen / (oxygen + hydrogen)
 
 

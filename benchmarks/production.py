@@ -17,7 +17,6 @@ it says to have had. Cores are threads for the networks and ranks for SPC/Fw.
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import tempfile
 from collections.abc import Iterator
@@ -28,12 +27,12 @@ from statistics import median
 import ase.io
 from ase import Atoms
 
-from benchmarks.machine import machine
+from benchmarks.machine import write_measurements
 from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
 from tpainn_calc.export import export_model
-from training.forcefields.water_model import WATER_MODELS
+from training.forcefields.water_model import MOLAR_MASS, WATER_MODELS
 
 RESULTS = Path(__file__).parent / "results"
 START = Path(__file__).parents[1] / "examples" / "quickstart" / "water64.extxyz"
@@ -87,7 +86,7 @@ class Code:
         return INPUT.format(
             setup=self.setup,
             replicas=replicas,
-            masses=f"mass 1 {18.015 - 2 * self.hydrogen}\nmass 2 {self.hydrogen}",
+            masses=masses(self.hydrogen),
             pair=self.pair,
             warm=max(1, steps // 20),
             steps=steps,
@@ -108,6 +107,11 @@ class Row:
     def ns_per_day(self) -> float:
         """Simulated time per day, ns."""
         return self.step_fs * 86.4 / self.ms
+
+
+def masses(hydrogen: float) -> str:
+    """Masses of oxygen and hydrogen (u); what hydrogen has more is taken from the oxygen atom."""
+    return f"mass 1 {MOLAR_MASS - 2 * hydrogen}\nmass 2 {hydrogen}"
 
 
 def plain(model: str, step: float) -> str:
@@ -204,17 +208,11 @@ def measure_all(folder: Path, atoms: int, arguments: argparse.Namespace) -> Iter
 
 def write(rows: list[Row], folder: Path) -> None:
     """Write table and figure, and print the ratios to the plain runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "production.csv").open("w", newline="") as handle:
-        handle.write(f"# {machine()}\n")
-        names = [*Row.__dataclass_fields__, "ns_per_day"]
-        writer = csv.DictWriter(handle, names, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            values = {**asdict(row), "ns_per_day": row.ns_per_day}
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in values.items()}
-            )
+    table = [{**asdict(row), "ns_per_day": row.ns_per_day} for row in rows]
+    write_measurements(
+        folder / "production.csv",
+        [{k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in table],
+    )
     draw(rows, folder / "production.png")
 
 

@@ -16,7 +16,6 @@ as a recorded CUDA graph, positions in and forces out, as the calculator runs it
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.machine import machine
+from benchmarks.machine import write_measurements
 
 HERE = Path(__file__).parent
 # waters along an edge -> 192, 648, 1536, 3000, 12288 atoms
@@ -302,13 +301,8 @@ def _environment(peer: str) -> str | None:
 
 
 def _write(rows: list[Row], folder: Path, name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.csv").open("w", newline="") as handle:
-        handle.write(f"# {machine()}\n")
-        writer = csv.DictWriter(handle, [*Row.__dataclass_fields__, "atoms_steps_per_s"])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({**asdict(row), "atoms_steps_per_s": round(row.rate, 1)})
+    table = [{**asdict(row), "atoms_steps_per_s": round(row.rate, 1)} for row in rows]
+    write_measurements(folder / f"{name}.csv", table)
     _plot(rows, folder / f"{name}.png")
     for row in rows:
         if row.code == "fused":
