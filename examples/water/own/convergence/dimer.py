@@ -38,6 +38,8 @@ SETS = {
         "TZV2P-MOLOPT-PBE-GTH-q1",
     ),
 }
+#: CP2K's folder of basis sets and pseudopotentials.
+CP2K_DATA = Path(os.environ.get("CP2K_DATA_DIR", "/usr/share/cp2k"))
 DISTANCES = (2.70, 2.80)  # Å
 O_H, ANGLE = 0.985, np.radians(105.5)  # Å: as in the liquid
 TILT = np.radians(55.0)
@@ -98,7 +100,7 @@ def main() -> int:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path(os.environ.get("CP2K_DATA_DIR", "/usr/share/cp2k")),
+        default=CP2K_DATA,
         help="CP2K's folder of basis sets",
     )
     arguments = parser.parse_args()

@@ -4,9 +4,9 @@
 shows the setting ``plane-waves`` beside the others. ``apt-get install abinit`` first; half an hour
 of one core for each frame. An output of ABINIT that is there is not computed again.
 
-The pseudopotentials are those of CP2K's ``GTH-PBE``, so that nothing but the basis differs. ABINIT
-computes without dispersion; its share is the difference of two labels of CP2K, with and without,
-for which the smallest basis will do.
+The pseudopotentials are CP2K's ``GTH-PBE``, from its data (``apt-get install cp2k-data``), so that
+nothing but the basis differs. ABINIT computes without dispersion; its share is the difference of
+two labels of CP2K, with and without, for which the smallest basis will do.
 
 A basis of plane waves grows with the cell, so that the stress at a finite cut-off lacks
 -2/(3 V) dE/d ln(cut-off) of the pressure (Francis and Payne, J. Phys.: Condens. Matter 2, 4395
@@ -16,6 +16,7 @@ left the change of the slope between the two tells the order, some 10 MPa.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -25,8 +26,10 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from ase.units import Bohr, Hartree
 
+from examples.water.own.convergence.dimer import CP2K_DATA
 from examples.water.own.convergence.frames import FRAMES
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError, DataError, check_choice
@@ -36,14 +39,6 @@ from training.labels.engines.factory import make_engine
 
 SETTING = "plane-waves"
 CUTOFFS = (120.0, 135.0)  # of the wave functions, Hartree
-
-#: Goedecker, Teter and Hutter's form, parameters of Krack, Theor. Chem. Acc. 114, 145 (2005), as in
-#: CP2K's POTENTIAL: charge of the nucleus, valence, highest l of a projector; r_loc, C1 and C2; r
-#: and h of the projector for s; r of the one for p, which has none.
-PSEUDOPOTENTIALS = {
-    "H": (1, 1, 0, (0.20000000, -4.17890044, 0.72446331), (0.0, 0.0), 0.0),
-    "O": (8, 6, 1, (0.24455430, -16.66721480, 2.48731132), (0.22095592, 18.33745811), 0.21133247),
-}
 
 #: revPBE (14), one k point with real wave functions, LOBPCG (114), forces to 2 meV/Å.
 INPUT = """ndtset 2
@@ -82,18 +77,31 @@ prtgsr 0
 """
 
 
-def write_pseudopotentials(folder: Path) -> None:
-    """Write ABINIT's format 2 (Goedecker-Teter-Hutter)."""
-    for symbol, (nucleus, valence, highest, local, s, radius) in PSEUDOPOTENTIALS.items():
-        lines = [
-            f"{symbol} GTH-PBE-q{valence}",
-            f"{nucleus} {valence} 0",
-            f"2 11 {highest} 0 2001 0",
-            "{} {} {} 0.0 0.0".format(*local),
-            "{} {} 0.0".format(*s),
-            f"{radius} 0.0",
-        ]
-        (folder / f"{symbol}.gth").write_text("\n".join(lines) + "\n")
+def pseudopotential(symbol: str, text: str) -> str:
+    """ABINIT's format 2 (Goedecker-Teter-Hutter) of an entry of CP2K's file ``POTENTIAL``.
+
+    Parameters
+    ----------
+    symbol : str
+        Element whose ``GTH-PBE`` has no more than one projector for s, and none with p: H, O.
+    text : str
+        Of the file. Lines of an entry: name; electrons per l; r_loc, number and values of C_i;
+        number of l with a projector or a radius for one; for each of them r, number and h.
+    """
+    _, electrons, local, _, *rest = text.split(f"\n{symbol} GTH-PBE-q", 1)[1].splitlines()
+    valence = sum(map(int, electrons.split()))
+    radius, _, *coefficients = local.split()
+    projectors = [line.split() for line in itertools.takewhile(lambda x: x[0] == " ", rest)]
+    s, p = [*projectors, ["0.0", "0"], ["0.0", "0"]][:2]
+    lines = [
+        f"{symbol} GTH-PBE-q{valence}",
+        f"{atomic_numbers[symbol]} {valence} 0",
+        f"2 11 {max(len(projectors) - 1, 0)} 0 2001 0",
+        f"{radius} {' '.join(coefficients)} 0.0 0.0",
+        f"{s[0]} {s[2] if s[1] == '1' else 0.0} 0.0",
+        f"{p[0]} 0.0",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def compute(atoms: Atoms, folder: Path) -> str:
@@ -102,7 +110,9 @@ def compute(atoms: Atoms, folder: Path) -> str:
     if not output.is_file() or "Calculation completed" not in output.read_text():
         shutil.rmtree(folder, ignore_errors=True)  # ABINIT keeps an older output
         folder.mkdir(parents=True)
-        write_pseudopotentials(folder)
+        potentials = (CP2K_DATA / "POTENTIAL").read_text()
+        for symbol in ("H", "O"):
+            (folder / f"{symbol}.gth").write_text(pseudopotential(symbol, potentials))
         positions = "\n".join(
             "{:.12f} {:.12f} {:.12f}".format(*x) for x in atoms.get_scaled_positions()
         )
