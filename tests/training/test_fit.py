@@ -130,3 +130,9 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
             read_checkpoint(path)
+    path.write_bytes(whole)
+    state = {"w": torch.ones(3)}
+    assert read_checkpoint(path, state)["state_dict"].keys() == state.keys()
+    for other in ({"v": torch.ones(3)}, {"w": torch.ones(4)}, {**state, "v": torch.ones(1)}, {}):
+        with pytest.raises(DataError, match=r"last\.ckpt is damaged \([vw] is "):
+            read_checkpoint(path, other)

@@ -23,7 +23,17 @@ from training.fit.checkpoint import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or not there: a kill while writing loses nothing."""
+    """Checkpoints that are whole or not there: a kill while writing loses nothing.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Whose state they hold.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self._module = module
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         """Write the checkpoint beside its final name, then rename it."""
@@ -33,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """See :func:`training.fit.checkpoint.read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        return read_checkpoint(Path(path), self._module.state_dict())
 
 
 class RoundOfStep(Callback):

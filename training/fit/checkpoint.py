@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tpainn_calc.base.errors import ConfigError, DataError, one_line
 
@@ -26,8 +28,14 @@ def check_new(output: Path, resume: bool) -> None:
         )
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, like: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """Read a checkpoint as data: numbers and tensors, no objects.
+
+    Parameters
+    ----------
+    path : Path
+    like : mapping of str to Tensor, optional
+        State that the checkpoint's is to replace: names and shapes must be the same.
 
     Raises
     ------
@@ -36,10 +44,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        content["state_dict"].keys()
+        shapes = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+        if like is not None:
+            _compare(shapes, {name: tuple(value.shape) for name, value in like.items()})
     except OSError:
         raise
     except Exception as error:  # torch and pickle raise whatever they run into
         reason = one_line(error)[:80]
         raise DataError(f"{path} is damaged ({reason}); begin the run anew without it") from None
     return dict(content)
+
+
+def _compare(found: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            raise ValueError(f"{name} is {found.get(name)}, not {expected.get(name)}")

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import (
 )
 from torch.utils.data import ConcatDataset, DataLoader
 
-from tpainn_calc.base.errors import ConfigError, DataError, one_line
+from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.potential import Potential
 from training.data.batches import Batch, FrameDataset, Memory, collate
@@ -115,7 +115,7 @@ def train(
         start.potential, config.loss, config.optimizer, start.rates, config.anchor
     )
     with quiet_lightning(), interrupts_as_such():
-        trainer = _make_trainer(config, output, progress)
+        trainer = _make_trainer(config, module, output, progress)
         trainer.fit(
             module,
             *_loaders(config, data, start.potential, replay, trainer, memory),
@@ -135,7 +135,9 @@ def best_metrics(output: Path) -> dict[str, float]:
     return {k: float(v) for k, v in best.items() if k not in ("train_loss", "learning_rate")}
 
 
-def _make_trainer(config: FitConfig, output: Path, progress: bool) -> lightning.Trainer:
+def _make_trainer(
+    config: FitConfig, module: PotentialModule, output: Path, progress: bool
+) -> lightning.Trainer:
     o = config.optimizer
     checkpoint = ModelCheckpoint(
         dirpath=output / "checkpoints",
@@ -165,7 +167,7 @@ def _make_trainer(config: FitConfig, output: Path, progress: bool) -> lightning.
         callbacks=callbacks,
         logger=make_logger(config.logger, output, config.name),
         log_every_n_steps=min(50, o.validate_every),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(module)],
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -236,8 +238,5 @@ def _load_best(module: PotentialModule, trainer: lightning.Trainer) -> None:
     callback = trainer.checkpoint_callback
     best = getattr(callback, "best_model_path", "")
     if best and Path(best).is_file():
-        state = read_checkpoint(Path(best))["state_dict"]
-        try:
-            module.load_state_dict(state)  # averaged weights, where there is an average
-        except RuntimeError as error:  # a name or a shape is wrong
-            raise DataError(f"{best} is damaged ({one_line(error)[:80]})") from None
+        state = read_checkpoint(Path(best), module.state_dict())["state_dict"]
+        module.load_state_dict(state)  # averaged weights, where there is an average
