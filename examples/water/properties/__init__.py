@@ -1,0 +1,1 @@
+"""Properties of liquid water from molecular dynamics: ``python -m examples.water.properties``."""

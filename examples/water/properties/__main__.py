@@ -1,0 +1,109 @@
+"""Density, structure and diffusion of liquid water from molecular dynamics in LAMMPS.
+
+``python -m examples.water.properties [MODEL] [--fast STUDENT]`` runs 64 waters at 1 bar at several
+temperatures (outer step 4 fs with hydrogens of 3 u, which change no average; docs/mts.md), then at
+constant volume and 300 K in boxes of 64 and 216 waters for the diffusion coefficient (outer step
+2 fs), at the density that the first runs found. It writes ``properties.csv`` and ``.png`` beside
+the runs. It can be interrupted: 5 ps are lost at most; ``--ps`` prolongs finished runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from examples.water.properties.figures import draw
+from examples.water.properties.results import (
+    Property,
+    at_constant_pressure,
+    of_diffusion,
+    without_walls,
+)
+from examples.water.properties.runs import Run, prepare, run_parts
+from tpainn_calc.base.command import command_parser, run_command
+from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.locks import Lock
+from tpainn_calc.base.tables import write_table
+from tpainn_calc.observables import Rdf
+
+ROOM = 300.0
+
+
+def main() -> int:
+    """Entry point."""
+    parser = command_parser("properties", __doc__)
+    parser.add_argument("model", nargs="?", default="water", help="model file or shipped name")
+    parser.add_argument("--fast", default="water-fast", help="its student")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[270, 285, 300, 335, 370],
+                        metavar="K")  # fmt: skip
+    parser.add_argument("--ps", type=float, default=200.0, help="of every run at 1 bar")
+    parser.add_argument("--waters", type=int, nargs="*", default=[64, 216], help="for diffusion")
+    parser.add_argument("--diffusion-ps", type=float, default=200.0, help="of those runs")
+    parser.add_argument("--seed", type=int, default=1, help="of the velocities")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/water-properties"))
+    arguments = parser.parse_args()
+    return run_command(lambda: properties(arguments))
+
+
+def properties(arguments: argparse.Namespace) -> None:
+    """Run what is not there yet, and write the table and the figure."""
+    if ROOM not in arguments.temperatures:
+        raise ConfigError(f"--temperatures must hold {ROOM:g} K, at which diffusion is measured")
+    folder: Path = arguments.output
+    prepare(folder, arguments.model, arguments.fast)
+    busy = f"{folder}: process {{holder}} runs there; wait for it to end"
+    with Lock(folder / ".lock", busy):
+        rows, curves, density = _at_constant_pressure(arguments, folder)
+        found, msds = [], {}
+        for waters in arguments.waters:
+            run = Run(waters, ROOM, arguments.diffusion_ps, density=density, seed=arguments.seed)
+            finish([run], folder)
+            row, msds[waters], length = of_diffusion(run, folder)
+            found.append((row, length))
+        rows += [row for row, _ in found]
+        rows += without_walls(found) if len(found) > 1 else []
+        write_table(folder / "properties.csv", [asdict(row) for row in rows])
+        draw(rows, curves, msds, folder / "properties")
+    for row in rows:
+        print(describe(row))
+    print(f"see {folder / 'properties.png'}")
+
+
+def _at_constant_pressure(
+    arguments: argparse.Namespace, folder: Path
+) -> tuple[list[Property], dict[str, Rdf], float]:
+    """Properties at all temperatures; g(r) and density at 300 K."""
+    runs = [
+        Run(64, t, arguments.ps, pressure=1.0, outer=4.0, inner=1.0, hydrogen=3.0,
+            seed=arguments.seed)
+        for t in arguments.temperatures
+    ]  # fmt: skip
+    finish(runs, folder)
+    found = {run.temperature: at_constant_pressure(run, folder) for run in runs}
+    rows = [row for more, _ in found.values() for row in more]
+    at_room, curves = found[ROOM]
+    return rows, curves, round(at_room[0].value, 3)
+
+
+def finish(runs: Sequence[Run], folder: Path) -> None:
+    """Run all parts of all runs that are not there yet."""
+    with tqdm(total=sum(run.parts for run in runs), unit="part") as bar:
+        for run in runs:
+            bar.set_description(run.name)
+            for _ in run_parts(run, folder):
+                bar.update()
+
+
+def describe(row: Property) -> str:
+    """Line for the terminal."""
+    where = f"{row.temperature:g} K, {row.waters or 'infinitely many'} waters"
+    measured = f"; experiment {row.experiment:.4g}" if row.experiment is not None else ""
+    return f"{row.quantity}, {where}: {row.value:.4g} ± {row.error:.2g} {row.unit}{measured}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,227 @@
+"""Long runs of water in LAMMPS, in parts that are kept: an interruption loses one part at most."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import MDAnalysis
+from ase import Atoms
+
+from lammps_plugin.respa import TimeSteps, respa_lines
+from lammps_plugin.run import run_captured
+from lammps_plugin.single_point import write_data
+from tpainn_calc.base.frames import read_extxyz
+from tpainn_calc.base.records import record_once
+from tpainn_calc.export import export_model
+from tpainn_calc.observables import load_trajectory
+from training.classical.water import WaterSource
+from training.forcefields.water_model import MOLAR_MASS, VOLUME_AT_UNIT_DENSITY
+
+QUICKSTART = Path(__file__).parents[2] / "quickstart" / "water64.extxyz"
+ELEMENTS = ["O", "H"]
+#: ps of a part, and between frames
+PART, FRAME = 5.0, 0.04
+HEAD = "ITEM: TIMESTEP\n"
+INPUT = """\
+units metal
+atom_style atomic
+atom_modify map yes
+{start}
+mass 1 {oxygen}
+mass 2 {hydrogen}
+{pair}
+neigh_modify every 1 delay 0 check yes
+{velocity}
+{ensemble}
+thermo {every}
+thermo_style custom step temp pe press density
+thermo_modify norm no format float %.10g
+dump 1 all custom {every} dump id type xu yu zu
+dump_modify 1 sort id
+run {steps}
+write_restart state
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Molecular dynamics of water at one state point.
+
+    Attributes
+    ----------
+    waters : int
+    temperature : float
+        K.
+    length : float
+        ps, the start included.
+    pressure : float, optional
+        bar; none: constant volume.
+    density : float
+        g/cm³: of the box, or where it starts at constant pressure.
+    outer, inner : float
+        Time steps, fs.
+    hydrogen : float
+        Mass, u; what it has more is taken from the oxygen atom.
+    seed : int
+    """
+
+    waters: int
+    temperature: float
+    length: float
+    pressure: float | None = None
+    density: float = 0.95
+    outer: float = 2.0
+    inner: float = 0.5
+    hydrogen: float = 1.008
+    seed: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        held = f"{self.density:g}gcm3" if self.pressure is None else f"{self.pressure:g}bar"
+        return f"{self.waters}-{self.temperature:g}K-{held}-seed{self.seed}"
+
+    @property
+    def parts(self) -> int:
+        """Parts that it is run in."""
+        return max(1, round(self.length / PART))
+
+    def input(self, part: int) -> str:
+        """LAMMPS input of a part; it reads ``full.pt``, ``fast.pt`` and ``data`` or ``state``."""
+        step = 1e-3 * self.outer
+        every = round(FRAME / step)
+        create = f"velocity all create {self.temperature} {self.seed} mom yes loop geom"
+        t = f"temp {self.temperature} {self.temperature}"
+        return INPUT.format(
+            start="read_restart ../before" if part else "read_data ../../data",
+            oxygen=MOLAR_MASS - 2 * self.hydrogen,
+            hydrogen=self.hydrogen,
+            pair=self._pair(),
+            velocity="" if part else create,
+            every=every,
+            steps=every * round(min(PART, self.length) / FRAME),
+            ensemble=f"fix 1 all nvt {t} 1.0"  # gentle: diffusion is measured in it
+            if self.pressure is None
+            else f"fix 1 all npt {t} 0.1 iso {self.pressure} {self.pressure} 0.5",
+        )
+
+    def _pair(self) -> str:
+        full, fast = "../../../full.pt", "../../../fast.pt"
+        if self.outer == self.inner:
+            return (f"pair_style tpainn\npair_coeff * * {full} {' '.join(ELEMENTS)}\n"
+                    f"timestep {1e-3 * self.outer}")  # fmt: skip
+        return respa_lines([full], fast, ELEMENTS, TimeSteps(self.outer, self.inner))
+
+
+def prepare(folder: Path, model: str, fast: str) -> None:
+    """Deploy the models into a folder of runs.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds runs of other models.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = {}
+    for name, file in ((model, "full.pt"), (fast, "fast.pt")):
+        if not (folder / file).is_file():
+            export_model(name, folder / file)
+        sums[file] = str(name)
+    record_once(
+        folder / "models.json",
+        sums,
+        f"{folder} holds runs of other models ({{key}}); choose another folder by -o",
+    )
+
+
+def run_parts(run: Run, folder: Path) -> Iterator[int]:
+    """Run all parts that are not there yet; yields the number of every one that is."""
+    home = folder / run.name
+    home.mkdir(parents=True, exist_ok=True)
+    record = {k: v for k, v in asdict(run).items() if k != "length"}  # a run may be prolonged
+    record_once(
+        home / "run.json",
+        record,
+        f"{home} holds another run ({{key}}); choose another folder by -o",
+    )
+    if not (home / "data").is_file():
+        write_data(home / "data", start_of(run), ELEMENTS)
+    for part in range(run.parts):
+        done = home / "parts" / f"{part:03d}"
+        if not done.is_dir():
+            _run_part(run, part, home)
+        yield part
+
+
+def _run_part(run: Run, part: int, home: Path) -> None:
+    parts = home / "parts"
+    scratch = parts / "running"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    if part:
+        shutil.copyfile(parts / f"{part - 1:03d}" / "state", parts / "before")
+    (scratch / "in").write_text(run.input(part))
+    run_captured(scratch / "in", output=scratch / "screen")
+    scratch.rename(parts / f"{part:03d}")
+    if part > 1:  # the last two states are enough to go on
+        (parts / f"{part - 2:03d}" / "state").unlink(missing_ok=True)
+
+
+def read(run: Run, folder: Path, start: float) -> tuple[MDAnalysis.Universe, int]:
+    """Read all parts as one trajectory.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+    start : float
+        Part of it that counts as equilibration.
+
+    Returns
+    -------
+    (MDAnalysis.Universe, int)
+        And the first frame after the start.
+    """
+    home = folder / run.name
+    joined = home / "dump"
+    with joined.open("w") as out:
+        for part in range(run.parts):
+            frames = (home / "parts" / f"{part:03d}" / "dump").read_text().split(HEAD)[1:]
+            # every part begins with the frame that the part before ends with
+            out.write("".join(HEAD + frame for frame in frames[1 if part else 0 :]))
+    universe = load_trajectory(joined, timestep_fs=run.outer, elements=ELEMENTS)
+    joined.unlink()
+    return universe, round(start * universe.trajectory.n_frames)
+
+
+def start_of(run: Run) -> Atoms:
+    """Liquid to start from, at the run's density: q-SPC/Fw's, or the quickstart's 64 waters."""
+    if run.waters == 64:
+        return scaled(read_extxyz(QUICKSTART)[0], run.density)
+    source = WaterSource(
+        model="q-spcfw",
+        n_molecules=(run.waters,),
+        temperatures=(run.temperature,),
+        densities=(run.density,),
+        frames_per_point=1,
+        spacing=0.1,
+        equilibration=10.0,
+        stress=False,
+    )
+    (shard,) = source.shards()
+    return next(a for a in source.frames(shard, run.seed) if isinstance(a, Atoms))
+
+
+def scaled(atoms: Atoms, density: float) -> Atoms:
+    """Molecules moved, and not deformed, to another density (g/cm³); atoms are O, H, H, O, …"""
+    box = (len(atoms) // 3 * VOLUME_AT_UNIT_DENSITY / density) ** (1 / 3)
+    factor = box / atoms.cell.lengths()[0]
+    positions = atoms.positions.copy()
+    for k in range(0, len(atoms), 3):
+        arms = atoms.get_distances(k, [k + 1, k + 2], mic=True, vector=True)
+        positions[k] *= factor
+        positions[k + 1 : k + 3] = positions[k] + arms
+    return Atoms(atoms.numbers, positions, cell=[box] * 3, pbc=True)

@@ -1,0 +1,102 @@
+"""Properties of water from runs in parts: ``python -m examples.water.properties``."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from examples.water.properties import __main__ as command
+from examples.water.properties import runs
+from examples.water.properties.results import Property, without_walls
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import read_extxyz
+from tpainn_calc.base.tables import read_table
+from tpainn_calc.observables import yeh_hummer_correction
+
+ARGUMENTS = ["--fast", "water-fast", "--temperatures", "300", "--waters"]
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["properties", *words])
+    return command.main()
+
+
+def test_parts_are_kept_and_prolonged(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "PART", 0.2)
+    folder = tmp_path / "runs"
+    words = ["water-fast", *ARGUMENTS, "-o", str(folder)]
+    assert run(monkeypatch, *words, "--ps", "0.4") == 0
+    (home,) = folder.glob("64-300K-*")
+    first = (home / "parts" / "000" / "dump").read_bytes()
+    assert run(monkeypatch, *words, "--ps", "0.8") == 0
+    assert (home / "parts" / "000" / "dump").read_bytes() == first
+    run_ = runs.Run(64, 300.0, 0.8, pressure=1.0, outer=4.0, inner=1.0, hydrogen=3.0)
+    universe, start = runs.read(run_, folder, 0.5)
+    # 4 parts of 5 frames, and the one at the beginning; none twice
+    steps = [frame.time for frame in universe.trajectory]
+    np.testing.assert_allclose(np.diff(steps), 0.04, rtol=1e-6)
+    assert len(steps) == 21
+    assert start == 10
+    table = {row["quantity"]: row for row in read_table(folder / "properties.csv")}
+    assert table["density"]["ps"] == pytest.approx(0.64)
+    assert (folder / "properties.png").stat().st_size > 10_000
+
+
+def test_a_part_begins_where_the_one_before_ended(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "PART", 0.08)
+    runs.prepare(tmp_path, "water-fast", "water-fast")
+    state = runs.Run(64, 300.0, 0.16, pressure=1.0, outer=2.0, inner=0.5)
+    assert list(runs.run_parts(state, tmp_path)) == [0, 1]
+    parts = [tmp_path / state.name / "parts" / f"{k:03d}" / "dump" for k in (0, 1)]
+    before, after = (p.read_text().split(runs.HEAD)[1:] for p in parts)
+    assert before[-1] == after[0]
+
+
+def test_runs_of_other_models_are_not_mixed(monkeypatch, tmp_path, capsys):
+    runs.prepare(tmp_path, "water-fast", "water-fast")
+    words = ["water", *ARGUMENTS, "--ps", "0.04", "-o", str(tmp_path)]
+    assert run(monkeypatch, *words) == 2
+    assert "runs of other models" in capsys.readouterr().err
+
+
+def test_room_temperature_is_needed(monkeypatch, tmp_path, capsys):
+    assert run(monkeypatch, "--temperatures", "350", "-o", str(tmp_path / "runs")) == 2
+    assert "must hold 300 K" in capsys.readouterr().err
+
+
+def test_molecules_stay_rigid_in_another_box():
+    atoms = read_extxyz(runs.QUICKSTART)[0]
+    scaled = runs.scaled(atoms, 0.9)
+    for k in range(0, len(atoms), 3):
+        for h in (1, 2):
+            assert scaled.get_distance(k, k + h, mic=True) == pytest.approx(
+                atoms.get_distance(k, k + h, mic=True), abs=1e-12
+            )
+    grams = scaled.get_masses().sum() / 0.602214076
+    assert grams / scaled.get_volume() == pytest.approx(0.9, rel=1e-3)
+
+
+def test_the_limit_of_a_large_box_and_the_viscosity():
+    limit, viscosity = 0.25, 0.8
+    lengths = [12.5, 18.7, 25.0]
+    found = []
+    for length in lengths:
+        value = limit - yeh_hummer_correction(300.0, viscosity, length)
+        found.append((Property("diffusion", "Å²/ps", 300.0, 64, 100.0, value, 0.01), length))
+    d, eta = without_walls(found)
+    assert d.value == pytest.approx(limit, rel=1e-9)
+    assert eta.value == pytest.approx(viscosity, rel=1e-9)
+    # by hand: two unknowns, three values of equal error
+    x = np.array([1 / length for length in lengths])
+    assert d.error == pytest.approx(
+        0.01 * np.sqrt((x**2).sum() / (3 * (x**2).sum() - x.sum() ** 2)), rel=1e-9
+    )
+    with pytest.raises(DataError, match="one size"):
+        without_walls(found[:1])
+
+
+def test_a_run_has_its_own_name():
+    one = runs.Run(64, 300.0, 1.0, pressure=1.0)
+    assert len({one.name, runs.Run(64, 300.0, 1.0).name, runs.Run(64, 310.0, 1.0, 1.0).name}) == 3
+    with pytest.raises(ConfigError, match="whole number"):
+        runs.Run(64, 300.0, 1.0, outer=2.0, inner=0.6).input(0)
