@@ -10,7 +10,7 @@ import pytest
 
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import checksum, read_extxyz
-from tpainn_calc.base.schema import check_config
+from tpainn_calc.base.schema import check_config, load_config
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.modelfile import find_model, read_manifest
 from training.distill.config import DistillConfig
@@ -52,12 +52,18 @@ def test_a_student_names_its_teacher_and_is_judged(tmp_path):
     rows = read_table(tmp_path / "out" / "remainder.csv")
     assert all(row["teacher_eV2_cm_per_A2"] > 0 for row in rows)
     assert (tmp_path / "out" / "remainder.png").stat().st_size > 10_000
+    written = tmp_path / "out" / "config.yaml"
+    assert load_config(written, DistillConfig) == config()
+    assert "n_blocks: 1" in written.read_text()  # a default
+    kept = written.read_bytes()
+    assert "forces left to the teacher" in (tmp_path / "out" / "log.txt").read_text()
     # again: nothing is repeated, and the student stays what it is
     before = model.stat().st_mtime_ns
     assert distill(config(), tmp_path, progress=False) == model
     assert model.stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match=r"another config.model.cutoff \(3.0, now 3.5\)"):
         distill(config(model={**CONFIG["model"], "cutoff": 3.5}), tmp_path, progress=False)
+    assert written.read_bytes() == kept
 
 
 def test_structures_that_cannot_be_read(tmp_path):

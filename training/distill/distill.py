@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -11,7 +12,6 @@ from ase import Atoms
 from lammps_plugin.single_point import write_data
 from tpainn_calc.base.errors import DataError, one_line
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once
 from tpainn_calc.export import export_model
 from tpainn_calc.modelfile import Manifest, find_model, read_manifest
@@ -25,6 +25,7 @@ from training.distill.remainder import measure_remainder
 from training.distill.report import write_report
 from training.fit.initial import describe_model
 from training.fit.run import fit
+from training.run_folder import run_folder
 
 _log = logging.getLogger(__name__)
 
@@ -55,30 +56,24 @@ def distill(config: DistillConfig, base: Path, progress: bool = True) -> Path:
     Returns
     -------
     Path
-        The student's model file. Beside it are the report of the training run, and
-        ``remainder.png`` with ``remainder.csv``: the spectrum of the forces that it leaves to the
-        teacher.
+        The student's model file. Beside it is the report of the training run; in the folder
+        above are ``remainder.png`` with ``remainder.csv``, the spectrum of the forces that it
+        leaves to the teacher, ``config.yaml`` (with all defaults) and ``log.txt``.
 
     Raises
     ------
     ConfigError
         If the folder holds another distillation.
+    BusyError
+        If another process works in the folder.
     DataError
         If the structures cannot be read.
     """
     output = expand_path(config.output, base)
     teacher = find_model(config.teacher)
     manifest = read_manifest(teacher)
-    with Lock(output / ".lock", f"{output}: process {{holder}} is distilling here; wait for it"):
-        record = {
-            "teacher": describe_model(teacher),
-            "config": config.model_dump(mode="json", exclude={"output", "device", "teacher"}),
-        }
-        record_once(
-            output / "distill.json",
-            record,
-            f"{output} holds a distillation with another {{key}}; choose another output folder",
-        )
+    busy = "process {holder} is distilling here; wait for it"
+    with run_folder(output, config, partial(_record, config, output, teacher), busy):
         frames = generate(_frames_config(config, base, output, teacher, manifest), base, progress)
         model = _train(config, base, output, frames, manifest, progress)
         kept, _ = read_frames(frames, level=level_of(manifest))
@@ -87,8 +82,19 @@ def distill(config: DistillConfig, base: Path, progress: bool = True) -> Path:
             teacher, model, start, config.sampling.temperatures[0], 1e3 * config.remainder
         )
         write_report(remainder, output)
-    _log.info("%s", remainder.describe())
+        _log.info("%s", remainder.describe())
     return model
+
+
+def _record(config: DistillConfig, output: Path, teacher: Path) -> None:
+    record_once(
+        output / "distill.json",
+        {
+            "teacher": describe_model(teacher),
+            "config": config.model_dump(mode="json", exclude={"output", "device", "teacher"}),
+        },
+        f"{output} holds a distillation with another {{key}}; choose another output folder",
+    )
 
 
 def level_of(manifest: Manifest) -> str:
