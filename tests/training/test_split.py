@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from ase import Atoms
 
-from tpainn_calc.errors import DataError
+from tpainn_calc.base.errors import ConfigError, DataError
+from tpainn_calc.base.frames import write_extxyz
+from training.data.config import DataSection
+from training.data.run_data import read_run_data
 from training.data.split import split_blocks, split_groups
 
 GROUPS = ["a"] * 100 + ["b"] * 63
@@ -43,3 +49,40 @@ def test_whole_groups_stay_together() -> None:
     assert [len(s) for s in sets] == [14, 2, 4]
     assert set.union(*sets) == set(range(20))
     assert sum(len(part) for part in vars(split).values()) == 60
+
+
+@pytest.fixture
+def two_files(tmp_path: Path, frames: list[Atoms]) -> Path:
+    write_extxyz(tmp_path / "set-train.extxyz", frames[:-3])
+    write_extxyz(tmp_path / "set-test.extxyz", frames[-3:])
+    return tmp_path
+
+
+def test_a_test_set_of_its_own(two_files: Path, frames: list[Atoms]) -> None:
+    """The pattern matches it, too; it is not trained on all the same."""
+    d = DataSection(files=["set-*.extxyz"], test_files=["set-test.extxyz"], validation=0.2)
+    data = read_run_data(d, two_files)
+    assert [len(data.part(name)) for name in ("train", "validation", "test")] == [
+        len(frames) - 3 - round(0.2 * (len(frames) - 3)),
+        round(0.2 * (len(frames) - 3)),
+        3,
+    ]
+    assert {source for source, _ in data.part("test").names()} == {"set-test.extxyz"}
+    for a, b in zip(data.part("test"), frames[-3:], strict=True):
+        assert np.allclose(a.positions, b.positions, atol=1e-7)  # as the file has them
+    assert set(data.files) == {"set-train.extxyz", "set-test.extxyz"}
+
+
+def test_a_test_frame_that_is_trained_on_is_refused(two_files: Path, frames: list[Atoms]) -> None:
+    write_extxyz(two_files / "more.extxyz", frames[-1:])
+    d = DataSection(files=["set-train.extxyz", "more.extxyz"], test_files=["set-test.extxyz"])
+    with pytest.raises(DataError, match=r"set-test.extxyz, frame 2: .* in data.files as well"):
+        read_run_data(d, two_files)
+
+
+def test_two_definitions_of_the_test_set_are_refused(two_files: Path) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        DataSection(files=["set-train.extxyz"], test=0.1, test_files=["set-test.extxyz"])
+    d = DataSection(files=["set-test.extxyz"], test_files=["set-test.extxyz"])
+    with pytest.raises(ConfigError, match="nothing to train on"):
+        read_run_data(d, two_files)

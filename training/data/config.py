@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tpainn_calc.base.schema import Fraction, PathText, Positive, Section, Seed
 
@@ -39,6 +39,9 @@ class DataSection(Section):
         Consecutive frames that stay together in the split.
     validation, test : float
         Fractions of the blocks.
+    test_files : list of str
+        The test set, in place of the fraction `test`: all frames of these files. A pattern in
+        `files` may match them, too; frames of theirs in other files are an error.
     split_seed : int
         Fixes the split, independently of the training seed.
     n_train : int, optional
@@ -60,6 +63,13 @@ class DataSection(Section):
     block: int = Field(1, ge=1)
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
+    test_files: list[PathText] = Field(default_factory=list)
     split_seed: Seed = 0
     n_train: int | None = Field(None, ge=1)
     subset_seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_test_set(self) -> Self:
+        if self.test_files and self.test and "test" in self.model_fields_set:
+            raise ValueError("give test (a fraction of files) or test_files, not both")
+        return self

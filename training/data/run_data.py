@@ -83,28 +83,17 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     DataError
         If the frames lack labels, or are too few to be split.
     """
-    parts: list[Frames] = []
-    rejected: list[str] = []
-    files = {}
-    keys = LabelKeys(d.energy_key, d.forces_key, d.stress_key)
-    for name, path in expand_files(d.files, base).items():
-        kept, left_out = read_frames(path, d.level, d.max_force, d.min_distance, forces, keys, name)
-        parts.append(kept)
-        rejected += left_out
-        files[name] = checksum(path)
-    frames = parts[0]
-    for part in parts[1:]:
-        frames = frames + part
-    if d.group_by:
-        groups = [(a.info["source"], a.info.get(d.group_by)) for a in frames]
-    else:
-        groups = [(source, None) for source, _ in frames.names()]
-    if d.whole_groups:
-        if not d.group_by:
-            raise ConfigError("data.whole_groups needs data.group_by: the key that names a group")
-        split = split_groups(groups, d.validation, d.test, d.split_seed)
-    else:
-        split = split_blocks(groups, d.block, d.validation, d.test, d.split_seed)
+    held_out = [str(path) for path in expand_files(d.test_files, base).values()]
+    others = [str(path) for path in expand_files(d.files, base).values()]
+    paths = expand_files([*(path for path in others if path not in held_out), *held_out], base)
+    frames, rejected = _read(d, {n: p for n, p in paths.items() if str(p) not in held_out}, forces)
+    split = _split(d, frames)
+    if held_out:
+        tests, without = _read(d, {n: p for n, p in paths.items() if str(p) in held_out}, forces)
+        _check_unseen(frames, tests)
+        split = replace(split, test=len(frames) + np.arange(len(tests)))
+        frames, rejected = frames + tests, rejected + without
+    files = {name: checksum(path) for name, path in paths.items()}
     data = RunData(frames, split, files, rejected)
     if stress and not any("stress" in results_of(atoms) for atoms in data.part("train")):
         raise DataError(
@@ -112,6 +101,44 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
             "frames with their stress"
         )
     return data.subset(d.n_train, d.subset_seed) if d.n_train else data
+
+
+def _read(d: DataSection, paths: dict[str, Path], forces: bool) -> tuple[Frames, list[str]]:
+    """Frames of files, and a line for each that was left out."""
+    if not paths:
+        raise ConfigError("every file of data.files is in data.test_files: nothing to train on")
+    keys = LabelKeys(d.energy_key, d.forces_key, d.stress_key)
+    read = [
+        read_frames(path, d.level, d.max_force, d.min_distance, forces, keys, name)
+        for name, path in paths.items()
+    ]
+    frames = read[0][0]
+    for part, _ in read[1:]:
+        frames = frames + part
+    return frames, [line for _, left_out in read for line in left_out]
+
+
+def _split(d: DataSection, frames: Frames) -> Split:
+    test = 0.0 if d.test_files else d.test
+    if d.group_by:
+        groups = [(a.info["source"], a.info.get(d.group_by)) for a in frames]
+    else:
+        groups = [(source, None) for source, _ in frames.names()]
+    if not d.whole_groups:
+        return split_blocks(groups, d.block, d.validation, test, d.split_seed)
+    if not d.group_by:
+        raise ConfigError("data.whole_groups needs data.group_by: the key that names a group")
+    return split_groups(groups, d.validation, test, d.split_seed)
+
+
+def _check_unseen(frames: Frames, tests: Frames) -> None:
+    """Refuse test frames that are among the others."""
+    seen = {(atoms.numbers.tobytes(), atoms.positions.tobytes()) for atoms in frames}
+    for atoms, (source, index) in zip(tests, tests.names(), strict=True):
+        if (atoms.numbers.tobytes(), atoms.positions.tobytes()) in seen:
+            raise DataError(
+                f"{source}, frame {index}: a test frame that is in data.files as well; take it out"
+            )
 
 
 def record_split(output: Path, data: RunData, start: str | None = None) -> None:
