@@ -1,12 +1,14 @@
 """Our own set of water: ice, sampling, the campaign in the repository, and its label level."""
 
+import sys
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
-from examples.water.own import campaign
+from examples.water.own import campaign, test_block
 from examples.water.own.convergence import __main__ as command
 from examples.water.own.convergence import dimer, plane_waves
 from examples.water.own.convergence.config import load_study
@@ -191,6 +193,17 @@ def test_sampling_covers_what_the_potential_is_for():
             assert height.max() - height.min() < point.start.cell[2, 2] - 6  # a vacuum
 
 
+def test_the_test_block_is_drawn_from_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(test_block, "HERE", tmp_path)
+    words = ["test_block", "water-fast", "--ps", "0.4", "--frames", "3", "-o", str(tmp_path / "r")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert test_block.main() == 0
+    frames = read_extxyz(tmp_path / "test.extxyz.gz")
+    assert [atoms.get_chemical_formula() for atoms in frames] == ["H64O32"] * 3
+    assert len({atoms.get_volume() for atoms in frames}) == 3  # constant pressure
+    assert {atoms.info["round"] for atoms in frames} == {campaign.TEST}
+
+
 class TestCampaign:
     @pytest.fixture
     def place(self, tmp_path, monkeypatch):
@@ -200,6 +213,7 @@ class TestCampaign:
         write_extxyz(tmp_path / "round-0.extxyz.gz", frames)
         monkeypatch.setattr(campaign, "HERE", tmp_path)
         monkeypatch.setattr(campaign, "LABELLED", tmp_path / "labelled.extxyz.gz")
+        monkeypatch.setattr(campaign, "TEST_BLOCK", tmp_path / "tests.extxyz.gz")
         monkeypatch.setattr(campaign, "ENGINE", tmp_path / "engine.json")
         return tmp_path
 
@@ -239,6 +253,20 @@ class TestCampaign:
         campaign.pack(place / "there")
         assert campaign.LABELLED.read_bytes() == before
 
+    def test_the_test_block_is_kept_apart(self, place):
+        block = [water_lattice(4, 1.0, np.random.default_rng(10 + k)) for k in range(2)]
+        write_extxyz(place / "test.extxyz.gz", block)
+        campaign.unpack(place / "here")
+        self.label(place / "here" / "round-0", 3)
+        keys = self.label(place / "here" / "test", 2)
+        campaign.pack(place / "here")
+        trained, tested = read_extxyz(campaign.LABELLED), read_extxyz(campaign.TEST_BLOCK)
+        assert [atoms.info["frame_hash"] for atoms in tested] == keys
+        assert len(trained) == 3
+        assert not {atoms.info["frame_hash"] for atoms in trained} & set(keys)
+        campaign.unpack(place / "there")
+        assert LabelFolder(place / "there" / "test" / "labels").keys() == set(keys)
+
     def test_nothing_is_packed_where_nothing_is_labelled(self, place):
         campaign.unpack(place / "here")
         campaign.pack(place / "here")
@@ -256,7 +284,12 @@ def test_frames_of_the_campaign_are_water():
 
 def test_labels_of_the_next_set():
     """Complete, of one level, and labels of frames that the rounds hold."""
-    frames = read_extxyz(campaign.LABELLED)
+    frames = [
+        atoms
+        for path in (campaign.LABELLED, campaign.TEST_BLOCK)
+        if path.is_file()
+        for atoms in read_extxyz(path)
+    ]
     level = read_record(campaign.ENGINE)["level"]
     assert len(frames) >= 23
     held = [atoms.positions for _, path in campaign.rounds() for atoms in read_extxyz(path)]

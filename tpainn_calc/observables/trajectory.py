@@ -155,6 +155,36 @@ def cell_vectors(universe: MDAnalysis.Universe, frames: range) -> Array:
     return cells
 
 
+def structures(universe: MDAnalysis.Universe, frames: Iterable[int]) -> list[ase.Atoms]:
+    """Frames of a trajectory as structures.
+
+    Parameters
+    ----------
+    universe : MDAnalysis.Universe
+        With elements.
+    frames : iterable of int
+        Their numbers.
+
+    Returns
+    -------
+    list of ase.Atoms
+        Periodic in three directions where the frame has a cell.
+    """
+    symbols = list(universe.atoms.elements)
+    found = []
+    for number in frames:
+        step = universe.trajectory[int(number)]
+        periodic = step.dimensions is not None
+        cell = step.triclinic_dimensions.astype(float) if periodic else None
+        found.append(ase.Atoms(symbols, step.positions.astype(float), cell=cell, pbc=periodic))
+    return found
+
+
+def spread(first: int, stop: int, count: int) -> Array:
+    """Numbers of `count` frames, in the middle of equal parts of those from `first` to `stop`."""
+    return first + ((np.arange(count) + 0.5) * (stop - first) / count).astype(int)
+
+
 def as_slice(frames: range) -> slice:
     return slice(frames.start, frames.stop, frames.step)
 

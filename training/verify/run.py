@@ -17,7 +17,12 @@ from tpainn_calc.base.tables import write_table
 from tpainn_calc.manifest import Manifest, find_model
 from tpainn_calc.modelfile import load_model
 from tpainn_calc.observables.density import density
-from tpainn_calc.observables.trajectory import cell_vectors, load_trajectory
+from tpainn_calc.observables.trajectory import (
+    cell_vectors,
+    load_trajectory,
+    spread,
+    structures,
+)
 from tpainn_calc.potential import Potential
 from training.fit.evaluation import Evaluation, evaluate
 from training.labels.engines.config import AnyEngine
@@ -193,15 +198,8 @@ def _read_run(s: Settings) -> _Run:
             f"{s.trajectory}: {total - first} frames after the first {first}, and {s.frames} are "
             "asked for: a longer run, or fewer --frames"
         )
-    # in the middle of equal parts
-    numbers = first + ((np.arange(s.frames) + 0.5) * (total - first) / s.frames).astype(int)
-    symbols = list(universe.atoms.elements)
-    frames = []
-    for number in numbers:
-        step = universe.trajectory[int(number)]
-        periodic = step.dimensions is not None
-        cell = step.triclinic_dimensions.astype(float) if periodic else None
-        frames.append(Atoms(symbols, step.positions.astype(float), cell=cell, pbc=periodic))
+    numbers = spread(first, total, s.frames)
+    frames = structures(universe, numbers)
     if not all(atoms.pbc.all() for atoms in frames):
         return _Run(frames, numbers, None, None)
     cells = cell_vectors(universe, range(first, total))

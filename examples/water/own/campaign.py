@@ -1,10 +1,12 @@
 """The campaign that labels our set: from what the repository holds, and back.
 
 ``python -m examples.water.own.campaign unpack [FOLDER]`` makes a campaign of every round's frames
-(``round-K.extxyz.gz`` beside this file, in the order in which they are labelled) and puts the
-labels there that the repository holds; ``... pack [FOLDER]`` takes all labels of the campaigns
-into ``examples/water/data``. In between comes ``tpainn-train label FOLDER/round-K --engine
-converged.yaml``. ``label.sh`` does the three, and may be killed and given again at any time.
+and of the test block's (``round-K.extxyz.gz`` and ``test.extxyz.gz`` beside this file, in the order
+in which they are labelled) and puts the labels there that the repository holds; ``... pack
+[FOLDER]`` takes all labels of the campaigns into two files of ``examples/water/data``: that of the
+rounds, and that of the test block, which is never trained on. In between comes ``tpainn-train label
+FOLDER/round-K --engine converged.yaml``. ``label.sh`` does the three, and may be killed and given
+again at any time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from tpainn_calc.base.frames import read_extxyz, write_extxyz
 
 HERE = Path(__file__).parent
 LABELLED = DATA / "water-revpbe-d3-converged.extxyz.gz"
+TEST_BLOCK = DATA / "water-revpbe-d3-converged-test.extxyz.gz"
+#: Number of the test block among the rounds.
+TEST = -1
 ENGINE = DATA / "engine-converged.json"
 KEPT = (
     "round",
@@ -38,23 +43,31 @@ KEPT = (
 
 
 def rounds() -> Iterator[tuple[int, Path]]:
-    """Number and frames of every round."""
+    """Number and frames of the test block, and of every round."""
+    test = HERE / "test.extxyz.gz"
+    if test.is_file():
+        yield TEST, test
     for path in sorted(HERE.glob("round-*.extxyz.gz")):
-        yield int(path.name.removeprefix("round-").removesuffix(".extxyz.gz")), path
+        yield int(name_of(path).removeprefix("round-")), path
+
+
+def name_of(path: Path) -> str:
+    """Name of a file of frames, and of its campaign."""
+    return path.name.removesuffix(".extxyz.gz")
 
 
 def unpack(folder: Path) -> None:
     """Make the campaigns that are not there, and give them the labels that the repository holds."""
-    labelled = read_extxyz(LABELLED) if LABELLED.is_file() else []
+    labelled = [a for path in (LABELLED, TEST_BLOCK) if path.is_file() for a in read_extxyz(path)]
     for number, frames in rounds():
-        campaign = folder / f"round-{number}"
+        campaign = folder / name_of(frames)
         if not (campaign / "manifest.json").is_file():
             settings = PickSettings(
                 n=len(read_extxyz(frames)),
                 sampler="random",  # their order: the first are as good a sample as any
                 quality="diversity",
                 dedup=0.0,
-                seed=number,
+                seed=max(0, number),
             )
             begin(campaign, frames, settings)
         labels = campaign / "labels"
@@ -73,26 +86,32 @@ def unpack(folder: Path) -> None:
 
 
 def pack(folder: Path) -> None:
-    """Take all labels into the repository's set, round by round in the order of labelling."""
-    packed: list[Atoms] = []
-    for number, _ in rounds():
-        campaign = folder / f"round-{number}"
-        order = {entry.key: entry.order for entry in Campaign.open(campaign).entries}
-        found = [
-            read_extxyz(path)[0]
-            for key in order
-            if (path := campaign / "labels" / f"{key}.extxyz").is_file()
-        ]
-        for atoms in found:
-            atoms.info |= {"round": number, "order": order[atoms.info["frame_hash"]]}
-            atoms.info = {key: atoms.info[key] for key in KEPT if key in atoms.info}
-        packed += sorted(found, key=lambda atoms: int(atoms.info["order"]))
+    """Take all labels into the repository's sets, round by round in the order of labelling."""
+    packed: dict[Path, list[Atoms]] = {LABELLED: [], TEST_BLOCK: []}
+    for number, frames in rounds():
+        campaign = folder / name_of(frames)
+        found = _labelled(campaign, number)
+        packed[TEST_BLOCK if number == TEST else LABELLED] += found
         if found:
             engine = json.loads((campaign / "labels" / "engine.json").read_text())
             write_atomically(ENGINE, json.dumps(engine, indent=1) + "\n")
-    if packed:
-        write_extxyz(LABELLED, packed)
-        print(f"{len(packed)} frames, {LABELLED.stat().st_size / 1e6:.2f} MB: {LABELLED}")
+    for path, atoms in packed.items():
+        if atoms:
+            write_extxyz(path, atoms)
+            print(f"{len(atoms)} frames, {path.stat().st_size / 1e6:.2f} MB: {path}")
+
+
+def _labelled(campaign: Path, number: int) -> list[Atoms]:
+    """Labels of a campaign, in the order of labelling."""
+    found = []
+    for entry in sorted(Campaign.open(campaign).entries, key=lambda entry: entry.order):
+        path = campaign / "labels" / f"{entry.key}.extxyz"
+        if path.is_file():
+            (atoms,) = read_extxyz(path)
+            atoms.info |= {"round": number, "order": entry.order}
+            atoms.info = {key: atoms.info[key] for key in KEPT if key in atoms.info}
+            found.append(atoms)
+    return found
 
 
 def main() -> int:

@@ -208,7 +208,7 @@ def start_of(run: Run) -> Atoms:
         densities=(run.density,),
         frames_per_point=1,
         spacing=0.1,
-        equilibration=10.0,
+        equilibration=5.0,
         stress=False,
     )
     (shard,) = source.shards()

@@ -1,0 +1,67 @@
+"""Geometries of the test block: the liquid at 300 K and 1 bar, where the potential is used.
+
+``python -m examples.water.own.test_block MODEL`` runs 32 waters in LAMMPS and writes frames at
+equal distances as ``test.extxyz.gz`` beside this file. They are labelled like the rounds
+(``campaign.py``), and never trained on. It can be interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ase import Atoms
+
+from examples.water.own.campaign import HERE, TEST
+from examples.water.properties.runs import Run, prepare, read, run_parts
+from tpainn_calc.base.command import command_parser, run_command
+from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.frames import write_extxyz
+from tpainn_calc.observables.trajectory import spread, structures
+
+#: Part of the run that counts as its start.
+START = 0.2
+
+
+def main() -> int:
+    """Entry point."""
+    parser = command_parser("test_block", __doc__)
+    parser.add_argument("model", help="model file or shipped name")
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--ps", type=float, default=75.0, help="of the run, its start included")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/own-test-block"))
+    arguments = parser.parse_args()
+
+    def body() -> None:
+        run = Run(32, 300.0, arguments.ps, pressure=1.0, outer=0.5, inner=0.5)
+        prepare(arguments.output, arguments.model, arguments.model)
+        for part in run_parts(run, arguments.output):
+            print(f"part {part + 1} of {run.parts}", flush=True)
+        path = HERE / "test.extxyz.gz"
+        frames = draw(run, arguments.output, arguments.frames)
+        write_extxyz(path, frames)
+        print(f"{len(frames)} frames: {path}")
+
+    return run_command(body)
+
+
+def draw(run: Run, folder: Path, count: int) -> list[Atoms]:
+    """Frames of a finished run, from the middle of equal parts after its start.
+
+    Raises
+    ------
+    ConfigError
+        If the run has fewer.
+    """
+    universe, first = read(run, folder, START)
+    total = len(universe.trajectory)
+    if not 0 < count <= total - first:
+        raise ConfigError(f"--frames {count}: the run has {total - first} after its start")
+    frames = structures(universe, spread(first, total, count))
+    for atoms in frames:
+        atoms.info |= {"group": "test", "state_point": run.name, "round": TEST}
+        atoms.info |= {"temperature": run.temperature, "pressure": run.pressure}
+    return frames
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
