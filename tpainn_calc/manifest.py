@@ -23,7 +23,7 @@ from tpainn_calc._version import __version__
 from tpainn_calc.base.errors import ModelFileError, did_you_mean
 from tpainn_calc.hyperparameters import Hyperparameters
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no properties
 METADATA_KEY = "tpainn"
 MODELS_FOLDER = Path(__file__).parent / "models"
 
@@ -68,6 +68,26 @@ class Coordination(BaseModel):
     most: int = Field(ge=0)
 
 
+class MeasuredProperty(BaseModel):
+    """What the potential gives for something that can be measured.
+
+    Attributes
+    ----------
+    value, error : float
+        And standard error.
+    unit : str
+    source : str
+        Command and length of run that it comes from.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: FiniteFloat
+    error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    unit: str
+    source: str = ""
+
+
 class Manifest(BaseModel):
     """Record that a model file carries: its making, errors and range.
 
@@ -88,6 +108,8 @@ class Manifest(BaseModel):
         Smallest distance (Å) of every element pair in the training set, keys like ``"H-O"``.
     coordination : dict of str to (dict of str to Coordination)
         ``coordination["O"]["H"]`` counts the hydrogen atoms around an oxygen atom.
+    properties : dict of str to MeasuredProperty
+        Such as ``"density at 300 K and 1 bar"``.
     golden : Golden
     sha256 : str
         Of the manifest up to here and all tensors; empty in files of older versions.
@@ -111,6 +133,7 @@ class Manifest(BaseModel):
         default_factory=dict
     )
     coordination: dict[str, dict[str, Coordination]] = Field(default_factory=dict)
+    properties: dict[str, MeasuredProperty] = Field(default_factory=dict)
     code_version: str = __version__
     citation: str = "arXiv:2603.24752 (T-PaiNN), arXiv:2102.03150 (PaiNN)"
     license: str = ""

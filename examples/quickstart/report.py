@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,25 @@ from matplotlib.figure import Figure
 from tpainn_calc import __version__
 from tpainn_calc.base.figures import image_tag, save_figure
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.manifest import read_manifest
+from tpainn_calc.manifest import Manifest, read_manifest
 from tpainn_calc.observables import (
     DENSITY_EXPERIMENT_300K,
     DENSITY_REVPBE0_D3_300K,
     GOO_XRAY_295K,
     Density,
     Rdf,
+    ReferenceDensity,
+    ReferenceRdf,
     density,
     load_trajectory,
     plot_rdf,
     rdf,
 )
 
-#: Of the functional that the potential was trained on, and of nature.
+#: Of nature, and of the functionals that a shipped potential was trained on.
 DENSITIES = (DENSITY_REVPBE0_D3_300K, DENSITY_EXPERIMENT_300K)
+#: Where the manifest keeps what long runs gave.
+DENSITY = "density at 300 K and 1 bar"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Run:
         LAMMPS − ASE at the first step, eV/Å.
     discard : float
         Fraction of the run that counts as equilibration.
+    manifest : Manifest
+        Of the potential.
     """
 
     folder: Path
@@ -55,6 +62,18 @@ class Run:
     wall_s: float
     force_difference: float
     discard: float
+    manifest: Manifest = field(default_factory=lambda: read_manifest("water"))
+
+    @property
+    def references(self) -> list[ReferenceDensity]:
+        """Densities to compare with: of the potential's long runs, its functional, and nature."""
+        level = self.manifest.level_of_theory
+        published = [r for r in DENSITIES if r.level in ("", level)]
+        known = self.manifest.properties.get(DENSITY)
+        if known is None:
+            return published
+        label = f"long runs ({known.value:.3f} ± {known.error:.3f})"
+        return [ReferenceDensity(label, known.source, known.value), *published]
 
     @property
     def n_steps(self) -> int:
@@ -98,6 +117,7 @@ def write_report(run: Run) -> list[str]:
     page = _page(
         summary,
         [image_tag(figure, caption) for figure, caption in figures.values()],
+        [*run.references, GOO_XRAY_295K],
         (run.folder / "npt.lammps").read_text(encoding="utf-8"),
     )
     write_atomically(run.folder / "report.html", page)
@@ -106,12 +126,18 @@ def write_report(run: Run) -> list[str]:
 
 def _summary(run: Run, rho: Density, g: Rdf) -> dict[str, str]:
     duration = run.n_steps * run.timestep_fs / 1000
-    manifest = read_manifest("water")
+    manifest = run.manifest
     temperature = np.array(run.thermo["Temp"])[int(run.discard * len(run.thermo["Temp"])) :]
     converged = "" if rho.converged else " (a short run: the error is a lower bound)"
+    known = manifest.properties.get(DENSITY)
+    apart = {}
+    if known is not None:
+        bars = abs(rho.value - known.value) / np.hypot(rho.error, known.error)
+        apart = {"density − that of long runs": f"{bars:.1f} error bars"}
     return {
         "density": f"{rho.value:.3f} ± {rho.error:.3f} g/cm³{converged}",
-        **{f"density, {r.label}": f"{r.value:.3f} g/cm³" for r in DENSITIES},
+        **apart,
+        **{f"density, {r.label}": f"{r.value:.3f} g/cm³" for r in run.references},
         "first peak of g_OO": f"{g.value:.2f} ± {g.error:.2f} at {g.peak_r:.2f} Å",
         f"first peak of g_OO, {GOO_XRAY_295K.label}": f"{max(GOO_XRAY_295K.g):.2f} at "
         f"{_peak_position():.2f} Å",
@@ -142,7 +168,7 @@ def _density_figure(run: Run, rho: Density) -> Figure:
         color="#c8442b",
         alpha=0.25,
     )
-    for reference, style in zip(DENSITIES, ("--", ":"), strict=True):
+    for reference, style in zip(run.references, ("--", ":", "-."), strict=False):
         axes.axhline(reference.value, color="0.3", lw=1, ls=style, label=reference.label)
     axes.set(xlabel="time / ps", ylabel="density / (g/cm³)", xlim=(0, run.time_ps[-1]))
     figure.legend(frameon=False, fontsize="small", ncols=2, loc="outside upper center")
@@ -165,14 +191,18 @@ def _thermo_figure(run: Run) -> Figure:
     return figure
 
 
-def _page(summary: dict[str, str], figures: list[str], lammps_input: str) -> str:
+def _page(
+    summary: dict[str, str],
+    figures: list[str],
+    references: Sequence[ReferenceDensity | ReferenceRdf],
+    lammps_input: str,
+) -> str:
     rows = "\n".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
         for name, value in summary.items()
     )
     sources = "\n".join(
-        f"<li>{html.escape(r.label)}: {html.escape(r.citation)}</li>"
-        for r in (*DENSITIES, GOO_XRAY_295K)
+        f"<li>{html.escape(r.label)}: {html.escape(r.citation)}</li>" for r in references
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>T-PaiNN: NPT water</title>

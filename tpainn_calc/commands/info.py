@@ -63,6 +63,10 @@ def _rows(manifest: Manifest, path: Path) -> dict[str, str]:
             f"{v} {k.removeprefix('n_')}" for k, v in manifest.training.items() if k[:2] == "n_"
         ),
         "held-out errors": ", ".join(f"{k} {_short(v)}" for k, v in manifest.errors.items()),
+        "properties": "; ".join(
+            f"{k} {_short(p.value)} ± {_short(p.error)} {p.unit}"
+            for k, p in manifest.properties.items()
+        ),
         "shortest distances": ", ".join(
             f"{k} {v} Å" for k, v in manifest.shortest_distances.items()
         ),

@@ -64,11 +64,14 @@ class ReferenceDensity:
         Short name for a legend, and where the number comes from.
     value : float
         In g/cm³.
+    level : str
+        Level of theory of the potentials that it is meant for; empty for all.
     """
 
     label: str
     citation: str
     value: float
+    level: str = ""
 
 
 DENSITY_EXPERIMENT_300K = ReferenceDensity(
@@ -85,5 +88,6 @@ DENSITY_REVPBE0_D3_300K = ReferenceDensity(
         "Proc. Natl. Acad. Sci. USA 116, 1110 (2019)"
     ),
     value=0.940,
+    level="revPBE0-D3",
 )
 """A neural network of that functional at 300 K and 1 bar."""
