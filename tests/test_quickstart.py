@@ -89,21 +89,3 @@ def test_densities_of_other_functionals_are_left_out(run: Run) -> None:
 def _summary_of(run: Run) -> dict[str, str]:
     write_report(run)
     return dict(json.loads((run.folder / "summary.json").read_text()))
-
-
-def test_numbers_of_the_shipped_potential_are_the_same_everywhere() -> None:
-    """README, the committed evaluation and the manifest, all by examples.water.shipped."""
-    from tpainn_calc.manifest import read_manifest
-
-    root = Path(__file__).parents[1]
-    evaluation = json.loads((root / "examples/water/scratch_evaluation.json").read_text())
-    errors = read_manifest("water").errors
-    for name, value in evaluation.items():
-        assert name == "title" or errors[name] == value
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    for row, name, digits in (
-        ("energy, meV/atom", "energy_meV_per_atom", 2),
-        ("forces, meV/Å", "forces_meV_per_A", 1),
-    ):
-        mae, rmse = evaluation[f"{name}_mae"], evaluation[f"{name}_rmse"]
-        assert f"| {row} | {mae:.{digits}f} | {rmse:.{digits}f} |" in readme

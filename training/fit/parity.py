@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tpainn_calc.base.records import write_record
@@ -55,7 +56,8 @@ def draw_parity(evaluation: Evaluation, path: Path) -> None:
         right.set_title(f"MAE {s['forces_meV_per_A_mae']:.1f} meV/Å")
         right.legend(markerscale=4)
     figure.suptitle(evaluation.title)
-    figure.savefig(path, dpi=130)
+    # what is in the picture can be read back, and compared with what is written beside it
+    figure.savefig(path, dpi=130, metadata={"Description": json.dumps(s)})
 
 
 def _parity(axis, label, value, name, colour=COLOURS[0], legend=None) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,93 @@
+"""What documents say of the errors of the shipped potentials is what their files say.
+
+All of it is made by ``python -m examples.water.shipped``, and by ``tpainn-train distill``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tpainn_calc.manifest import read_manifest
+
+ROOT = Path(__file__).parents[2]
+EVALUATION = json.loads((ROOT / "examples/water/scratch_evaluation.json").read_text())
+NUMBER = r"\**(\d+(?:\.\d+)?)\**"
+PLACES = [
+    (
+        "README.md",
+        rf"\| energy, meV/atom \| {NUMBER} \| {NUMBER} \|",
+        ["energy_meV_per_atom_mae", "energy_meV_per_atom_rmse"],
+    ),
+    (
+        "README.md",
+        rf"\| forces, meV/Å \| {NUMBER} \| {NUMBER} \|",
+        ["forces_meV_per_A_mae", "forces_meV_per_A_rmse"],
+    ),
+    (
+        "README.md",
+        rf"\| forces on H / O, meV/Å \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \|",
+        [f"forces_{s}_meV_per_A_{kind}" for kind in ("mae", "rmse") for s in "HO"],
+    ),
+    ("README.md", rf"Errors on {NUMBER} held-out frames", ["n_frames"]),
+    (
+        "examples/water/README.md",
+        rf"\| [^|]*\(shipped\) \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \|",
+        [
+            *("energy_meV_per_atom_mae", "energy_meV_per_atom_rmse"),
+            *("forces_meV_per_A_mae", "forces_meV_per_A_rmse"),
+        ],
+    ),
+    (
+        "examples/water/README.md",
+        rf"The shipped potential \([^)]*\) has {NUMBER} meV/Å",
+        ["forces_meV_per_A_mae"],
+    ),
+]
+
+
+def text_of(name: str) -> str:
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def says(text: str, pattern: str, values: list[float]) -> None:
+    """The numbers in the only place of the pattern, to the digits that are written there."""
+    (found,) = re.findall(pattern, text)
+    numbers = [found] if isinstance(found, str) else list(found)
+    digits = [len(number.partition(".")[2]) for number in numbers]
+    assert numbers == [f"{v:.{n}f}" for v, n in zip(values, digits, strict=True)]
+
+
+def test_the_manifest_has_the_errors_of_the_evaluation():
+    errors = read_manifest("water").errors
+    assert {k: v for k, v in EVALUATION.items() if k != "title"} == {
+        k: v for k, v in errors.items() if k != "set"
+    }
+
+
+@pytest.mark.parametrize(("name", "pattern", "keys"), PLACES)
+def test_documents_have_the_errors_of_the_evaluation(name, pattern, keys):
+    says(text_of(name), pattern, [EVALUATION[key] for key in keys])
+
+
+def test_the_manual_has_the_errors_of_the_student():
+    errors = read_manifest("water-fast").errors
+    says(
+        text_of("docs/mts.md"),
+        rf"forces are {NUMBER} meV/Å off the teacher's \(MAE, {NUMBER} held-out frames\), "
+        rf"its energies {NUMBER} meV/atom",
+        [errors[k] for k in ("forces_meV_per_A_mae", "n_frames", "energy_meV_per_atom_mae")],
+    )
+
+
+def test_the_picture_is_of_the_evaluation():
+    """The picture of the README carries the numbers that it was drawn with."""
+    (name,) = re.findall(r"!\[parity\]\(([^)]*)\)", text_of("README.md"))
+    with Image.open(ROOT / name) as picture:
+        drawn = json.loads(picture.text["Description"])
+    assert drawn == {k: EVALUATION[k] for k in drawn}
+    assert set(EVALUATION) - set(drawn) == {"title", "n_frames"}
