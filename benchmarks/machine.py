@@ -34,3 +34,11 @@ def write_measurements(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_measurements(path: Path) -> list[dict[str, str]]:
+    """Rows of such a file; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open() as handle:
+        return list(csv.DictReader(line for line in handle if not line.startswith("#")))

@@ -28,7 +28,7 @@ import ase.io
 import numpy as np
 
 from benchmarks.conservation import fit_drift
-from benchmarks.machine import machine
+from benchmarks.machine import machine, read_measurements
 from benchmarks.production import RESULTS, START, masses, plain, several
 from lammps_plugin.run import LammpsError, run_captured
 from tpainn_calc.base.arrays import Array
@@ -256,14 +256,6 @@ def _frames(dump: Path) -> Iterator[Array]:
         yield np.array([line.split() for line in frame], dtype=float)
 
 
-def read_results(path: Path) -> list[dict[str, str]]:
-    """Rows that are there."""
-    if not path.is_file():
-        return []
-    with path.open() as handle:
-        return list(csv.DictReader(line for line in handle if not line.startswith("#")))
-
-
 def append(path: Path, result: Result) -> None:
     """Add a row, with a head where the file is new."""
     new = not path.is_file()
@@ -297,7 +289,7 @@ def main() -> int:
             run = Run(ensemble, outer, arguments.inner, arguments.hydrogen, arguments.length)
             key = [v if isinstance(v, str) else f"{v:.5g}" for v in asdict(run).values()]
             if any([row[name] for name in asdict(run)] == key
-                   for row in read_results(arguments.output)):  # fmt: skip
+                   for row in read_measurements(arguments.output)):  # fmt: skip
                 continue
             result = measure(run, models, arguments.seed, arguments.damp)
             append(arguments.output, result)

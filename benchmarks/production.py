@@ -27,7 +27,7 @@ from statistics import median
 import ase.io
 from ase import Atoms
 
-from benchmarks.machine import write_measurements
+from benchmarks.machine import read_measurements, write_measurements
 from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
@@ -216,6 +216,14 @@ def write(rows: list[Row], folder: Path) -> None:
     draw(rows, folder / "production.png")
 
 
+def read(path: Path) -> list[Row]:
+    """Rows of a table."""
+    return [
+        Row(r["code"], int(r["atoms"]), int(r["cores"]), float(r["step_fs"]), float(r["ms"]))
+        for r in read_measurements(path)
+    ]
+
+
 def describe(row: Row, rows: list[Row]) -> str:
     """Line for the terminal; a plain run of the same box before it makes the ratio."""
     text = (
@@ -243,7 +251,10 @@ def draw(rows: list[Row], path: Path) -> None:
                     color=f"C{k}",
                     label=f"{name}, {cores} core" + ("s" if cores > 1 else ""),
                 )
-    axes.set(xlabel="atoms (liquid water)", ylabel="ns per day")
+    axes.set(xlabel="atoms (liquid water)", ylabel="simulated time per day / ns")
+    sizes = sorted({row.atoms for row in rows})
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    axes.tick_params(axis="x", which="minor", labelbottom=False)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=140)
@@ -259,7 +270,11 @@ def main() -> int:
     parser.add_argument("--codes", nargs="+", choices=CODES, default=list(CODES))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    parser.add_argument("--redraw", action="store_true", help="the figure only, from the table")
     arguments = parser.parse_args()
+    if arguments.redraw:
+        draw(read(arguments.output / "production.csv"), arguments.output / "production.png")
+        return 0
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

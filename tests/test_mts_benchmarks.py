@@ -6,8 +6,9 @@ import ase.io
 import numpy as np
 import pytest
 
-from benchmarks.mts import START, Run, band_temperatures, main, measure, read_results, thermo
-from benchmarks.production import CODES, Row, describe, seconds_of, write, write_spcfw
+from benchmarks.machine import read_measurements
+from benchmarks.mts import START, Run, band_temperatures, main, measure, thermo
+from benchmarks.production import CODES, Row, describe, read, seconds_of, write, write_spcfw
 from lammps_plugin.single_point import run_input
 from tpainn_calc.modelfile import read_manifest
 
@@ -23,7 +24,7 @@ def test_a_run_of_water_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["mts", *words])
     assert main() == 0
     assert main() == 0
-    (row,) = read_results(table)
+    (row,) = read_measurements(table)
     assert float(row["held"]) == pytest.approx(0.3)
     assert 0.8 < float(row["density"]) < 1.0
     assert 200 < float(row["temperature"]) < 500
@@ -78,6 +79,7 @@ def test_the_table_of_production(tmp_path):
     table = (tmp_path / "production.csv").read_text().splitlines()
     assert table[0].startswith("# ")
     assert table[2].startswith("plain,192,1,0.5,5,8.64")
+    assert read(tmp_path / "production.csv") == rows
     assert (tmp_path / "production.png").stat().st_size > 5000
     assert set(CODES) == {"plain", "mts", "mts-heavy", "fast", "spcfw"}
 

@@ -120,13 +120,17 @@ def write_report(campaign: Campaign, inputs: Inputs) -> dict[str, Any]:
     """Write ``report.json`` and ``report.png``; return the numbers."""
     numbers, arrays = summarise(campaign, inputs)
     name = inputs.pool.target_names[0] if inputs.pool.target_names else "label"
-    unit = " / eV per atom" if inputs.pool.kind == "frames" and name == "energy" else ""
-    _draw(campaign.directory / "report.png", numbers, arrays, f"source {name}{unit}")
+    per_atom = inputs.pool.kind == "frames" and name == "energy"
+    units = (" / (eV/atom)", " / (atom/eV)") if per_atom else ("", "")
+    labels = f"source {name}{units[0]}", f"probability density{units[1]}"
+    _draw(campaign.directory / "report.png", numbers, arrays, labels)
     write_record(campaign.directory / "report.json", numbers)
     return numbers
 
 
-def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target: str) -> None:
+def _draw(
+    path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target: tuple[str, str]
+) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -151,14 +155,14 @@ def _draw(path: Path, numbers: dict[str, Any], arrays: dict[str, Array], target:
     else:
         energy.text(0.5, 0.5, "the pool has no labels", ha="center", transform=energy.transAxes)
     energy.locator_params(axis="x", nbins=5)
-    energy.set(xlabel=target, ylabel="density", title="what they are")
+    energy.set(xlabel=target[0], ylabel=target[1], title="what they are")
     for name, values in arrays.items():
         if name.startswith("coverage "):
             ordered = np.sort(values)
             share = np.arange(1, len(ordered) + 1) / len(ordered)
             coverage.plot(ordered, share, label=name.removeprefix("coverage "))
     coverage.set(
-        xlabel="distance to the nearest chosen point",
+        xlabel="distance to the nearest chosen point\n/ median distance to the mean",
         ylabel="share of the pool",
         title="coverage before and after",
     )

@@ -64,7 +64,7 @@ def _draw(folder: Path, wavenumber: np.ndarray, teacher: np.ndarray, left: np.nd
         xlim=(0, top),
         ylim=(0.3 * left[shown].min(), 5 * teacher[shown].max()),
         xlabel="wavenumber / cm⁻¹",
-        ylabel="power of a force component / (eV/Å)² cm",
+        ylabel="power of a force component / ((eV/Å)² cm)",
         title="Forces along a trajectory; dotted: two outer steps per oscillation",
     )
     axes.title.set_fontsize(9)

@@ -46,13 +46,15 @@ def draw(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        Holds ``curve.csv`` and ``metrics.csv``.
+        Holds ``curve.csv`` and, for the second figure, ``metrics.csv``.
     """
     from tpainn_calc.base.tables import read_table
 
     rows = read_table(folder / "curve.csv")
     _draw_curve(rows, folder / "curve.png")
-    _draw_convergence(read_table(folder / "metrics.csv"), folder / "convergence.png")
+    metrics = folder / "metrics.csv"
+    if metrics.is_file():
+        _draw_convergence(read_table(metrics), folder / "convergence.png")
 
 
 def plain_ticks(axis: Axes, sizes: Sequence[int]) -> None:

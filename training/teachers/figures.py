@@ -13,7 +13,7 @@ LEFT, RIGHT, BASE = "#2a6fbb", "#9cc3e8", "#c8442b"
 #: Titles, and the columns of the bars and of the line without a teacher.
 PANELS = (
     (
-        "energy error / (meV / atom)",
+        "energy error / (meV/atom)",
         (
             ("energy_slope_1_meV_per_atom", "slope 1"),
             ("energy_free_slope_meV_per_atom", "free slope"),
@@ -21,7 +21,7 @@ PANELS = (
         "energy_no_teacher_meV_per_atom",
     ),
     (
-        "force error / (meV / Å)",
+        "force error / (meV/Å)",
         (("forces_mae_meV_per_A", "as it is"), ("forces_calibrated_meV_per_A", "calibrated")),
         "forces_mean_meV_per_A",
     ),

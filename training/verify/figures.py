@@ -24,14 +24,14 @@ def draw(
     axes = figure.subplots(1, panels)
     e, f = evaluation, evaluation.forces
     label = 1e3 * (e.energy_label - e.energy_label.mean())
-    _parity(axes[0], [(label, 1e3 * (e.energy - e.energy.mean()), "")], "energy / (meV / atom)", 14)
-    axes[0].set_title(f"MAE {summary['energy_meV_per_atom_mae']:.2f} meV / atom", fontsize=10)
+    _parity(axes[0], [(label, 1e3 * (e.energy - e.energy.mean()), "")], "energy / (meV/atom)", 14)
+    axes[0].set_title(f"MAE {summary['energy_meV_per_atom_mae']:.2f} meV/atom", fontsize=10)
     elements = sorted(set(e.symbols))
     groups = [
         (e.forces_label[e.symbols == s].ravel(), f[e.symbols == s].ravel(), s) for s in elements
     ]
-    _parity(axes[1], groups, "force component / (eV / Å)", 3)
-    axes[1].set_title(f"MAE {summary['forces_meV_per_A_mae']:.1f} meV / Å", fontsize=10)
+    _parity(axes[1], groups, "force component / (eV/Å)", 3)
+    axes[1].set_title(f"MAE {summary['forces_meV_per_A_mae']:.1f} meV/Å", fontsize=10)
     axes[1].legend(frameon=False, markerscale=3)
     if pressures:
         engine = np.array([row["virial_pressure_engine_GPa"] for row in pressures])
@@ -43,7 +43,7 @@ def draw(
         if "density_error_g_per_cm3" in summary:
             title += (
                 f"\ndensity error {summary['density_error_g_per_cm3']:+.4f} ± "
-                f"{summary['density_error_error_g_per_cm3']:.4f} g / cm³"
+                f"{summary['density_error_error_g_per_cm3']:.4f} g/cm³"
             )
         axes[2].set_title(title.replace("-", "\N{MINUS SIGN}"), fontsize=10)
     figure.suptitle(evaluation.title, fontsize=10)

@@ -44,9 +44,9 @@ RATE = 4.0e-3
 CURVE = load_config(Path(__file__).with_name("curve.yaml"), CurveConfig)
 LEVEL = CURVE.data.level
 COLUMNS = {
-    "forces_meV_per_A_mae": "forces, meV/Å",
-    "energy_meV_per_atom_mae": "energy, meV/atom",
-    "stress_MPa_mae": "stress, MPa",
+    "forces_meV_per_A_mae": "force MAE / (meV/Å)",
+    "energy_meV_per_atom_mae": "energy MAE / (meV/atom)",
+    "stress_MPa_mae": "stress MAE / MPa",
 }
 
 
@@ -120,13 +120,13 @@ def draw(table: Path) -> None:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     rows = read_table(table)
-    for axis, (column, unit) in zip(axes, COLUMNS.items(), strict=True):
+    for axis, (column, label) in zip(axes, COLUMNS.items(), strict=True):
         for arm, style in (("random", "o--"), ("picked", "s-")):
             sizes, mean, low, high = _over_seeds(rows, arm, column)
-            label = {"random": "at random", "picked": "ATBagging"}[arm]
-            (line,) = axis.plot(sizes, mean, style, label=label)
+            name = {"random": "at random", "picked": "ATBagging"}[arm]
+            (line,) = axis.plot(sizes, mean, style, label=name)
             axis.fill_between(sizes, low, high, alpha=0.2, color=line.get_color())
-        axis.set(xscale="log", yscale="log", xlabel="DFT labels", ylabel=f"MAE of {unit}")
+        axis.set(xscale="log", yscale="log", xlabel="DFT labels", ylabel=label)
         plain_ticks(axis, SIZES)
         axis.grid(alpha=0.3, which="both")
     axes[0].legend(frameon=False)
@@ -151,8 +151,8 @@ def _over_seeds(rows: list[dict], arm: str, column: str) -> tuple[np.ndarray, ..
 def report(table: Path) -> None:
     """Print the table, and the ratio of the arms."""
     rows = read_table(table)
-    for column, unit in COLUMNS.items():
-        print(f"{unit}, mean absolute error: mean of seeds (smallest to largest)")
+    for column, label in COLUMNS.items():
+        print(f"{label}: mean of seeds (smallest to largest)")
         random = _over_seeds(rows, "random", column)
         picked = _over_seeds(rows, "picked", column)
         for n, mean, low, high in zip(*picked, strict=True):
