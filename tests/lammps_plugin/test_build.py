@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,19 @@ def other_cache(monkeypatch, tmp_path, plugin):
     tmp_path.chmod(0o700)
     monkeypatch.setattr(build, "build_plugin", lambda: folder / plugin.name)
     return tmp_path
+
+
+def test_equal_sources_elsewhere_are_another_build(tmp_path):
+    """Their plugin brings operators of its own, which torch refuses beside those that are there."""
+    for package in ("lammps_plugin", "tpainn_calc"):
+        folder = Path(import_module(package).__file__).parent
+        shutil.copytree(folder, tmp_path / package, ignore=shutil.ignore_patterns("*.safetensors"))
+    script = "from lammps_plugin import installation as i; print(i.__file__, i.installation_key())"
+    done = child("-P", "-c", script, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    place, key = done.stdout.split()
+    assert Path(place) == tmp_path / "lammps_plugin" / "installation.py"
+    assert key != installation.installation_key()
 
 
 def test_a_note_that_leads_nowhere_is_ignored(other_cache):
