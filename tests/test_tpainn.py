@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,13 @@ def test_what_setup_installs_is_there():
     setup.read(root / "setup.cfg")
     folders = setup["options.data_files"]
     assert "share/tpainn/examples/lammps" in folders
-    for patterns in folders.values():
-        for pattern in patterns.split():
-            assert list(root.glob(pattern)), pattern
+    patterns = " ".join(folders.values()).split()
+    assert all(list(root.glob(pattern)) for pattern in patterns)
+    installed = {path for pattern in patterns for path in root.glob(pattern)}
+    for path in installed:
+        if path.suffix == ".yaml":  # and what it reads
+            for name in re.findall(r"examples/[\w./-]*\w", path.read_text(encoding="utf-8")):
+                assert not (root / name).is_file() or root / name in installed, f"{path}: {name}"
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     cited = " ".join(reference["url"] for reference in citation["references"])
     assert all(number in cited for number in ("2102.03150", "2603.24752", "2602.02415"))
