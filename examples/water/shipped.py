@@ -1,8 +1,10 @@
-"""Errors and training range of the shipped potential, anew: ``python -m examples.water.shipped``.
+"""Errors of a shipped potential, anew: ``python -m examples.water.shipped``.
 
-Errors on the 180 test frames go into ``scratch_evaluation.json`` and ``scratch_parity.png`` beside
-this file; errors, and the shortest distances and coordination numbers of all training frames, into
-the manifest, with a new checksum. Weights, golden values and everything else stay as they are.
+Errors on the test frames of a configuration go into ``scratch_evaluation.json`` and
+``scratch_parity.png`` (``autotune_...`` for one that was tuned) beside this file, and into the
+manifest, with a new checksum; so do, of a potential from scratch, the shortest distances and
+coordination numbers of all training frames. ``--properties`` puts in the table of
+``examples.water.properties``. Weights, golden values and everything else stay as they are.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from pathlib import Path
 from tpainn_calc.base.command import run_command
 from tpainn_calc.base.records import write_record
 from tpainn_calc.base.schema import load_config
+from tpainn_calc.base.tables import read_table
 from tpainn_calc.manifest import Manifest, find_model
 from tpainn_calc.modelfile import load_model, save_model
 from tpainn_calc.training_range import coordination_of
 from training.data.batches import FrameDataset, shortest_distances
 from training.data.run_data import RunData, read_run_data
-from training.fit.config import TrainingConfig
+from training.fit.config import AutotuneConfig, FitConfig, TrainingConfig
 from training.fit.evaluation import evaluate
 from training.fit.parity import draw_parity
 
@@ -30,6 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser("shipped", description=__doc__)
     parser.add_argument("--model", default="water", help="model file or shipped name; rewritten")
     parser.add_argument("--config", type=Path, default=HERE / "scratch.yaml", help="its training")
+    parser.add_argument(
+        "--properties", type=Path, metavar="CSV", help="of examples.water.properties"
+    )
     parser.add_argument("-o", "--output", type=Path, default=HERE, help="of figure and numbers")
     arguments = parser.parse_args()
     return run_command(lambda: write_all(find_model(arguments.model), arguments))
@@ -38,23 +44,40 @@ def main() -> int:
 def write_all(path: Path, arguments: argparse.Namespace) -> int:
     """Evaluate, draw, and rewrite the manifest of a model file."""
     potential, manifest = load_model(path)
-    config = load_config(arguments.config, TrainingConfig)
+    tuned = manifest.training.get("method") == AutotuneConfig.method
+    config: FitConfig = load_config(arguments.config, AutotuneConfig if tuned else TrainingConfig)
     data = read_run_data(config.data, Path.cwd())
     evaluation = evaluate(potential, data.part("test"), f"{manifest.name}: held-out frames")
     print(evaluation.describe())
     errors = {"n_frames": len(evaluation.energy), **evaluation.summary()}
-    draw_parity(evaluation, arguments.output / "scratch_parity.png")
-    write_record(
-        arguments.output / "scratch_evaluation.json", {"title": evaluation.title, **errors}
-    )
-    kept = {name: getattr(manifest, name) for name in Manifest.model_fields}
-    fields = {**kept, **training_range(data, potential.elements, potential.cutoff)}
+    stem = arguments.output / config.method
+    draw_parity(evaluation, Path(f"{stem}_parity.png"))
+    write_record(Path(f"{stem}_evaluation.json"), {"title": evaluation.title, **errors})
+    fields = {name: getattr(manifest, name) for name in Manifest.model_fields}
+    if not tuned:  # a tuned one has the range of all its levels
+        fields |= training_range(data, potential.elements, potential.cutoff)
+    if arguments.properties:
+        fields["properties"] = properties_of(arguments.properties)
     written = save_model(path, potential, **{**fields, "errors": {"set": "test", **errors}})
     print(f"{path}: {written.shortest_distances}")
     for a, around in written.coordination.items():
         for b, c in around.items():
             print(f"{c.fewest} to {c.most} {b} around {a} within {c.radius} Å")
     return 0
+
+
+def properties_of(table: Path) -> dict[str, dict[str, object]]:
+    """Rows of a table of properties, for the manifest."""
+    found = {}
+    for row in read_table(table):
+        of = f"{row['waters']:.0f} waters, {row['ps']:.0f} ps" if row["waters"] else "extrapolated"
+        found[f"{row['quantity']} at {row['temperature']:g} K and 1 bar"] = {
+            "value": row["value"],
+            "error": row["error"],
+            "unit": row["unit"],
+            "source": f"python -m examples.water.properties: {of}",
+        }
+    return found
 
 
 def training_range(data: RunData, elements: tuple[str, ...], cutoff: float) -> dict[str, object]:

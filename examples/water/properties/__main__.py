@@ -3,8 +3,9 @@
 ``python -m examples.water.properties [MODEL] [--fast STUDENT]`` runs 64 waters at 1 bar at several
 temperatures (outer step 4 fs with hydrogens of 3 u, which change no average; docs/mts.md), then at
 constant volume and 300 K in boxes of 64 and 216 waters for the diffusion coefficient (outer step
-2 fs), at the density that the first runs found. It writes ``properties.csv`` and ``.png`` beside
-the runs. It can be interrupted: 5 ps are lost at most; ``--ps`` prolongs finished runs.
+2 fs), at the density that the first runs found. Without a student (``--fast none``) steps are 1 and
+0.5 fs. It writes ``properties.csv`` and ``.png`` beside the runs. It can be interrupted: 5 ps are
+lost at most; ``--ps`` prolongs finished runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> int:
     """Entry point."""
     parser = command_parser("properties", __doc__)
     parser.add_argument("model", nargs="?", default="water", help="model file or shipped name")
-    parser.add_argument("--fast", default="water-fast", help="its student")
+    parser.add_argument("--fast", default="water-fast", help="its student, or none")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[270, 285, 300, 335, 370],
                         metavar="K")  # fmt: skip
     parser.add_argument("--ps", type=float, default=200.0, help="of every run at 1 bar")
@@ -54,13 +55,15 @@ def properties(arguments: argparse.Namespace) -> None:
     if ROOM not in arguments.temperatures:
         raise ConfigError(f"--temperatures must hold {ROOM:g} K, at which diffusion is measured")
     folder: Path = arguments.output
-    prepare(folder, arguments.model, arguments.fast)
+    plain = arguments.fast == "none"
+    prepare(folder, arguments.model, arguments.model if plain else arguments.fast)
     busy = f"{folder}: process {{holder}} runs there; wait for it to end"
     with Lock(folder / ".lock", busy):
         rows, curves, density = _at_constant_pressure(arguments, folder)
         found, msds = [], {}
         for waters in arguments.waters:
-            run = Run(waters, ROOM, arguments.diffusion_ps, density=density, seed=arguments.seed)
+            run = Run(waters, ROOM, arguments.diffusion_ps, density=density,
+                      outer=0.5 if plain else 2.0, inner=0.5, seed=arguments.seed)  # fmt: skip
             finish([run], folder)
             row, msds[waters], length = of_diffusion(run, folder)
             found.append((row, length))
@@ -78,8 +81,8 @@ def _at_constant_pressure(
 ) -> tuple[list[Property], dict[str, Rdf], float]:
     """Properties at all temperatures; g(r) and density at 300 K."""
     runs = [
-        Run(64, t, arguments.ps, pressure=1.0, outer=4.0, inner=1.0, hydrogen=3.0,
-            seed=arguments.seed)
+        Run(64, t, arguments.ps, pressure=1.0, outer=1.0 if arguments.fast == "none" else 4.0,
+            inner=1.0, hydrogen=3.0, seed=arguments.seed)
         for t in arguments.temperatures
     ]  # fmt: skip
     finish(runs, folder)
