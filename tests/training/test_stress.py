@@ -130,3 +130,24 @@ def test_frames_without_stress_leave_the_term_to_the_others(tmp_path: Path) -> N
     assert none == 0
     twice = replace(data[0], stress=2 * data[0].stress)
     assert term(twice) != pytest.approx(alone)
+
+
+def test_the_mean_error_of_the_pressure_has_its_sign() -> None:
+    """Labels with 100 MPa less pressure than the potential gives, and a shear besides."""
+    rng = np.random.default_rng(3)
+    frames = [argon(rng, edge, stress=True) for edge in (5.2, 5.4)]
+    potential = Potential(Hyperparameters(("Ar",), n_features=8, n_blocks=1, cutoff=4.0, n_basis=6))
+    mpa = 1 / 160217.6634
+    for atoms in frames:
+        results = potential_stress(potential, atoms)
+        atoms.calc.results["stress"] = results + 100 * mpa * np.array([1, 1, 1, 0.5, 0, 0])
+    summary = evaluate(potential, frames).summary()
+    assert summary["pressure_MPa_mean_error"] == pytest.approx(100, rel=1e-6)
+    assert summary["stress_MPa_mae"] == pytest.approx(100 * (3 + 2 * 0.5) / 9, rel=1e-6)
+    assert "mean error of the pressure: 100.0 MPa" in evaluate(potential, frames).describe()
+
+
+def potential_stress(potential: Potential, atoms: Atoms) -> np.ndarray:
+    """xx yy zz yz xz xy, eV/Å³."""
+    s = evaluate(potential, [atoms]).stress[0]
+    return np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])

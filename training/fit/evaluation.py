@@ -40,7 +40,10 @@ class Evaluation:
     stress: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """Mean absolute and root mean square errors, meV/atom, meV/Å and MPa."""
+        """Mean absolute and root mean square errors, meV/atom, meV/Å and MPa.
+
+        With stress labels also the mean error of the pressure, MPa, which moves the density.
+        """
         errors = {"energy_meV_per_atom": 1e3 * (self.energy - self.energy_label)}
         if len(self.forces):
             errors["forces_meV_per_A"] = 1e3 * (self.forces - self.forces_label)
@@ -53,6 +56,9 @@ class Evaluation:
         for name, error in errors.items():
             result[f"{name}_mae"] = float(np.abs(error).mean())
             result[f"{name}_rmse"] = float(np.sqrt(np.mean(error**2)))
+        if "stress_MPa" in errors:
+            pressures = -np.trace(errors["stress_MPa"], axis1=1, axis2=2) / 3
+            result["pressure_MPa_mean_error"] = float(pressures.mean())
         return result
 
     def describe(self) -> str:
@@ -61,6 +67,8 @@ class Evaluation:
         names = [k.removesuffix("_mae") for k in s if k.endswith("_mae")]
         rows = [f"{'quantity':28s} {'MAE':>10s} {'RMSE':>10s}"]
         rows += [f"{n:28s} {s[n + '_mae']:10.3f} {s[n + '_rmse']:10.3f}" for n in names]
+        if "pressure_MPa_mean_error" in s:
+            rows.append(f"mean error of the pressure: {s['pressure_MPa_mean_error']:.1f} MPa")
         return "\n".join([f"{self.title} ({len(self.energy)} frames)", *rows])
 
 
