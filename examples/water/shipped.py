@@ -74,7 +74,7 @@ def properties_of(table: Path) -> dict[str, dict[str, object]]:
         found[f"{row['quantity']} at {row['temperature']:g} K and 1 bar"] = {
             "value": row["value"],
             "error": row["error"],
-            "unit": row["unit"],
+            "unit": row["unit"] if isinstance(row["unit"], str) else "1",  # of a ratio
             "source": f"python -m examples.water.properties: {of}",
         }
     return found
