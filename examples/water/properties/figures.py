@@ -34,11 +34,13 @@ def draw(
     path : Path
         PNG and SVG are written.
     """
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    _densities(left, rows)
-    _rdfs(middle, curves)
-    _displacements(right, msds)
+    panels = 3 if msds else 2
+    figure = Figure(figsize=(3.7 * panels, 3.6), layout="constrained")
+    axes = figure.subplots(1, panels)
+    _densities(axes[0], rows)
+    _rdfs(axes[1], curves)
+    if msds:
+        _displacements(axes[2], msds)
     save_figure(figure, path)
 
 
@@ -66,5 +68,4 @@ def _displacements(axes: Axes, msds: Mapping[int, Diffusion]) -> None:
     for (waters, d), style in zip(sorted(msds.items()), ("-", "--", ":"), strict=False):
         axes.plot(d.time, d.msd, style, color=COLOURS["OH"], label=f"{waters} waters")
     axes.set(xlabel="time / ps", ylabel="mean squared displacement of O / Å²")
-    if msds:
-        axes.legend(frameon=False)
+    axes.legend(frameon=False)
