@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,17 +84,17 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     DataError
         If the frames lack labels, or are too few to be split.
     """
-    held_out = [str(path) for path in expand_files(d.test_files, base).values()]
-    others = [str(path) for path in expand_files(d.files, base).values()]
-    paths = expand_files([*(path for path in others if path not in held_out), *held_out], base)
-    frames, rejected = _read(d, {n: p for n, p in paths.items() if str(p) not in held_out}, forces)
+    held_out = list(expand_files(d.test_files, base).values())
+    others = [path for path in expand_files(d.files, base).values() if path not in held_out]
+    named = list(expand_files([str(path) for path in [*others, *held_out]], base).items())
+    frames, rejected = _read(d, named[: len(others)], forces)
     split = _split(d, frames)
     if held_out:
-        tests, without = _read(d, {n: p for n, p in paths.items() if str(p) in held_out}, forces)
+        tests, without = _read(d, named[len(others) :], forces)
         _check_unseen(frames, tests)
         split = replace(split, test=len(frames) + np.arange(len(tests)))
         frames, rejected = frames + tests, rejected + without
-    files = {name: checksum(path) for name, path in paths.items()}
+    files = {name: checksum(path) for name, path in named}
     data = RunData(frames, split, files, rejected)
     if stress and not any("stress" in results_of(atoms) for atoms in data.part("train")):
         raise DataError(
@@ -103,14 +104,16 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     return data.subset(d.n_train, d.subset_seed) if d.n_train else data
 
 
-def _read(d: DataSection, paths: dict[str, Path], forces: bool) -> tuple[Frames, list[str]]:
+def _read(
+    d: DataSection, named: Sequence[tuple[str, Path]], forces: bool
+) -> tuple[Frames, list[str]]:
     """Frames of files, and a line for each that was left out."""
-    if not paths:
+    if not named:
         raise ConfigError("every file of data.files is in data.test_files: nothing to train on")
     keys = LabelKeys(d.energy_key, d.forces_key, d.stress_key)
     read = [
         read_frames(path, d.level, d.max_force, d.min_distance, forces, keys, name)
-        for name, path in paths.items()
+        for name, path in named
     ]
     frames = read[0][0]
     for part, _ in read[1:]:
