@@ -29,12 +29,12 @@ import numpy as np
 
 from benchmarks.conservation import fit_drift
 from benchmarks.machine import machine, read_measurements
-from benchmarks.production import RESULTS, START, masses, plain, several
+from benchmarks.production import RESULTS, START, plain, several
 from lammps_plugin.run import LammpsError, run_captured
 from tpainn_calc.base.arrays import Array
 from tpainn_calc.export import export_model
 from training.distill.remainder import force_spectrum
-from training.forcefields.water_model import MOLAR_MASS
+from training.forcefields.water_model import MOLAR_MASS, mass_lines
 
 HOT = 500.0
 #: how LAMMPS ends when atoms fly away
@@ -94,7 +94,7 @@ class Run:
         step = 1e-3 * self.outer
         every, window = math.ceil(0.02 / step), round(min(WINDOW, 0.5 * self.length) / step)
         return INPUT.format(
-            masses=masses(self.hydrogen),
+            masses=mass_lines(self.hydrogen),
             pair=self.pair(),
             seed=seed,
             equilibration=round(0.5 / step),

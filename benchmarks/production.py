@@ -32,7 +32,7 @@ from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
 from tpainn_calc.export import export_model
-from training.forcefields.water_model import MOLAR_MASS, WATER_MODELS
+from training.forcefields.water_model import WATER_MODELS, mass_lines
 
 RESULTS = Path(__file__).parent / "results"
 START = Path(__file__).parents[1] / "examples" / "quickstart" / "water64.extxyz"
@@ -86,7 +86,7 @@ class Code:
         return INPUT.format(
             setup=self.setup,
             replicas=replicas,
-            masses=masses(self.hydrogen),
+            masses=mass_lines(self.hydrogen),
             pair=self.pair,
             warm=max(1, steps // 20),
             steps=steps,
@@ -107,11 +107,6 @@ class Row:
     def ns_per_day(self) -> float:
         """Simulated time per day, ns."""
         return self.step_fs * 86.4 / self.ms
-
-
-def masses(hydrogen: float) -> str:
-    """Masses of oxygen and hydrogen (u); what hydrogen has more is taken from the oxygen atom."""
-    return f"mass 1 {MOLAR_MASS - 2 * hydrogen}\nmass 2 {hydrogen}"
 
 
 def plain(model: str, step: float) -> str:

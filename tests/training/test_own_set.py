@@ -284,12 +284,7 @@ def test_frames_of_the_campaign_are_water():
 
 def test_labels_of_the_next_set():
     """Complete, of one level, and labels of frames that the rounds hold."""
-    frames = [
-        atoms
-        for path in (campaign.LABELLED, campaign.TEST_BLOCK)
-        if path.is_file()
-        for atoms in read_extxyz(path)
-    ]
+    frames = campaign.labelled_frames()
     level = read_record(campaign.ENGINE)["level"]
     assert len(frames) >= 23
     held = [atoms.positions for _, path in campaign.rounds() for atoms in read_extxyz(path)]

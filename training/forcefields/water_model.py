@@ -154,6 +154,18 @@ def water_topology(n_molecules: int, box: float | None) -> Any:
     return topology
 
 
+def mass_lines(hydrogen: float) -> str:
+    """LAMMPS' masses of oxygen, type 1, and hydrogen, type 2.
+
+    Parameters
+    ----------
+    hydrogen : float
+        u; what it has more than nature's is taken from the oxygen atom, so that molecules weigh
+        what they do.
+    """
+    return f"mass 1 {MOLAR_MASS - 2 * hydrogen}\nmass 2 {hydrogen}"
+
+
 def water_lattice(n_molecules: int, density: float, rng: np.random.Generator) -> Atoms:
     """Randomly oriented molecules on the sites of a cubic lattice, in a cubic box.
 

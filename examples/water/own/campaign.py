@@ -56,9 +56,14 @@ def name_of(path: Path) -> str:
     return path.name.removesuffix(".extxyz.gz")
 
 
+def labelled_frames() -> list[Atoms]:
+    """All labels that the repository holds."""
+    return [a for path in (LABELLED, TEST_BLOCK) if path.is_file() for a in read_extxyz(path)]
+
+
 def unpack(folder: Path) -> None:
     """Make the campaigns that are not there, and give them the labels that the repository holds."""
-    labelled = [a for path in (LABELLED, TEST_BLOCK) if path.is_file() for a in read_extxyz(path)]
+    labelled = labelled_frames()
     for number, frames in rounds():
         campaign = folder / name_of(frames)
         if not (campaign / "manifest.json").is_file():
