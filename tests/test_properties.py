@@ -1,5 +1,6 @@
 """Properties of water from runs in parts: ``python -m examples.water.properties``."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from examples.water.properties.results import Property, without_walls
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import read_extxyz
 from tpainn_calc.base.tables import read_table
+from tpainn_calc.manifest import find_model
 from tpainn_calc.observables import yeh_hummer_correction
 
 ARGUMENTS = ["--fast", "water-fast", "--temperatures", "300", "--waters"]
@@ -31,7 +33,8 @@ def test_parts_are_kept_and_prolonged(monkeypatch, tmp_path):
     assert run(monkeypatch, *words, "--ps", "0.8") == 0
     assert (home / "parts" / "000" / "dump").read_bytes() == first
     run_ = runs.Run(64, 300.0, 0.8, pressure=1.0, outer=4.0, inner=1.0, hydrogen=3.0)
-    universe, start = runs.read(run_, folder, 0.5)
+    monkeypatch.setattr(runs, "START", 0.5)
+    universe, start = runs.read(run_, folder)
     # 4 parts of 5 frames, and the one at the beginning; none twice
     steps = [frame.time for frame in universe.trajectory]
     np.testing.assert_allclose(np.diff(steps), 0.04, rtol=1e-6)
@@ -44,19 +47,37 @@ def test_parts_are_kept_and_prolonged(monkeypatch, tmp_path):
 
 def test_a_part_begins_where_the_one_before_ended(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "PART", 0.08)
-    runs.prepare(tmp_path, "water-fast", "water-fast")
     state = runs.Run(64, 300.0, 0.16, pressure=1.0, outer=2.0, inner=0.5)
-    assert list(runs.run_parts(state, tmp_path)) == [0, 1]
+    with runs.runs_folder(tmp_path, "water-fast", "water-fast"):
+        assert list(runs.run_parts(state, tmp_path)) == [0, 1]
     parts = [tmp_path / state.name / "parts" / f"{k:03d}" / "dump" for k in (0, 1)]
     before, after = (p.read_text().split(runs.HEAD)[1:] for p in parts)
     assert before[-1] == after[0]
 
 
 def test_runs_of_other_models_are_not_mixed(monkeypatch, tmp_path, capsys):
-    runs.prepare(tmp_path, "water-fast", "water-fast")
+    with runs.runs_folder(tmp_path, "water-fast", "water-fast"):
+        pass
     words = ["water", *ARGUMENTS, "--ps", "0.04", "-o", str(tmp_path)]
     assert run(monkeypatch, *words) == 2
     assert "runs of other models" in capsys.readouterr().err
+
+
+def test_a_file_with_another_model_in_it_is_another_model(tmp_path):
+    model = tmp_path / "model.safetensors"
+    shutil.copyfile(find_model("water-fast"), model)
+    for _ in range(2):
+        with runs.runs_folder(tmp_path / "runs", str(model)):
+            assert not (tmp_path / "runs" / "fast.pt").exists()
+    shutil.copyfile(find_model("water"), model)
+    changed = runs.runs_folder(tmp_path / "runs", str(model))
+    with pytest.raises(ConfigError, match="runs of other models"), changed:
+        pass
+
+
+def test_the_length_is_that_of_the_parts(monkeypatch):
+    monkeypatch.setattr(runs, "PART", 5.0)
+    assert [runs.Run(64, 300.0, ps).parts for ps in (0.4, 5.0, 5.1, 7.0, 60.0)] == [1, 1, 2, 2, 12]
 
 
 def test_room_temperature_is_needed(monkeypatch, tmp_path, capsys):

@@ -12,14 +12,11 @@ from pathlib import Path
 from ase import Atoms
 
 from examples.water.own.campaign import HERE, TEST
-from examples.water.properties.runs import Run, prepare, read, run_parts
+from examples.water.properties.runs import Run, finish, read, runs_folder
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.frames import write_extxyz
 from tpainn_calc.observables.trajectory import spread, structures
-
-#: Part of the run that counts as its start.
-START = 0.2
 
 
 def main() -> int:
@@ -33,11 +30,10 @@ def main() -> int:
 
     def body() -> None:
         run = Run(32, 300.0, arguments.ps, pressure=1.0, outer=0.5, inner=0.5)
-        prepare(arguments.output, arguments.model, arguments.model)
-        for part in run_parts(run, arguments.output):
-            print(f"part {part + 1} of {run.parts}", flush=True)
+        with runs_folder(arguments.output, arguments.model):
+            finish([run], arguments.output)
+            frames = draw(run, arguments.output, arguments.frames)
         path = HERE / "test.extxyz.gz"
-        frames = draw(run, arguments.output, arguments.frames)
         write_extxyz(path, frames)
         print(f"{len(frames)} frames: {path}")
 
@@ -52,7 +48,7 @@ def draw(run: Run, folder: Path, count: int) -> list[Atoms]:
     ConfigError
         If the run has fewer.
     """
-    universe, first = read(run, folder, START)
+    universe, first = read(run, folder)
     total = len(universe.trajectory)
     if not 0 < count <= total - first:
         raise ConfigError(f"--frames {count}: the run has {total - first} after its start")

@@ -11,11 +11,8 @@ lost at most; ``--ps`` prolongs finished runs.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-from tqdm import tqdm
 
 from examples.water.properties.figures import draw
 from examples.water.properties.results import (
@@ -24,10 +21,9 @@ from examples.water.properties.results import (
     of_diffusion,
     without_walls,
 )
-from examples.water.properties.runs import Run, prepare, run_parts
+from examples.water.properties.runs import Run, finish, runs_folder
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError
-from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.tables import write_table
 from tpainn_calc.observables import Rdf
 
@@ -55,15 +51,20 @@ def properties(arguments: argparse.Namespace) -> None:
     if ROOM not in arguments.temperatures:
         raise ConfigError(f"--temperatures must hold {ROOM:g} K, at which diffusion is measured")
     folder: Path = arguments.output
-    plain = arguments.fast == "none"
-    prepare(folder, arguments.model, arguments.model if plain else arguments.fast)
-    busy = f"{folder}: process {{holder}} runs there; wait for it to end"
-    with Lock(folder / ".lock", busy):
-        rows, curves, density = _at_constant_pressure(arguments, folder)
+    student = None if arguments.fast == "none" else arguments.fast
+    with runs_folder(folder, arguments.model, student):
+        heavy = {"outer": 4.0 if student else 1.0, "inner": 1.0, "hydrogen": 3.0}
+        rows, curves, density = _at_constant_pressure(arguments, heavy, folder)
         found, msds = [], {}
         for waters in arguments.waters:
-            run = Run(waters, ROOM, arguments.diffusion_ps, density=density,
-                      outer=0.5 if plain else 2.0, inner=0.5, seed=arguments.seed)  # fmt: skip
+            run = Run(
+                waters,
+                ROOM,
+                arguments.diffusion_ps,
+                density=density,
+                outer=2.0 if student else 0.5,
+                seed=arguments.seed,
+            )
             finish([run], folder)
             row, msds[waters], length = of_diffusion(run, folder)
             found.append((row, length))
@@ -77,28 +78,18 @@ def properties(arguments: argparse.Namespace) -> None:
 
 
 def _at_constant_pressure(
-    arguments: argparse.Namespace, folder: Path
+    arguments: argparse.Namespace, heavy: dict[str, float], folder: Path
 ) -> tuple[list[Property], dict[str, Rdf], float]:
     """Properties at all temperatures; g(r) and density at 300 K."""
     runs = [
-        Run(64, t, arguments.ps, pressure=1.0, outer=1.0 if arguments.fast == "none" else 4.0,
-            inner=1.0, hydrogen=3.0, seed=arguments.seed)
+        Run(64, t, arguments.ps, pressure=1.0, seed=arguments.seed, **heavy)
         for t in arguments.temperatures
-    ]  # fmt: skip
+    ]
     finish(runs, folder)
     found = {run.temperature: at_constant_pressure(run, folder) for run in runs}
     rows = [row for more, _ in found.values() for row in more]
     at_room, curves = found[ROOM]
     return rows, curves, round(at_room[0].value, 3)
-
-
-def finish(runs: Sequence[Run], folder: Path) -> None:
-    """Run all parts of all runs that are not there yet."""
-    with tqdm(total=sum(run.parts for run in runs), unit="part") as bar:
-        for run in runs:
-            bar.set_description(run.name)
-            for _ in run_parts(run, folder):
-                bar.update()
 
 
 def describe(row: Property) -> str:

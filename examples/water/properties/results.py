@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import MDAnalysis
 import numpy as np
 
 from examples.water.properties import experiment
-from examples.water.properties.runs import Run, read
+from examples.water.properties.runs import FRAME, Run, read
 from tpainn_calc.base.errors import DataError
 from tpainn_calc.observables import GOO_XRAY_295K, Diffusion, Rdf, density, diffusion, rdf
 from tpainn_calc.observables.diffusion import yeh_hummer_correction
 from tpainn_calc.observables.trajectory import cell_vectors
 from training.verify.density import compressibility
 
-#: Part of a run that counts as its start.
-START = 0.2
 PAIRS = (("O", "O"), ("O", "H"), ("H", "H"))
 
 
@@ -57,12 +56,12 @@ def at_constant_pressure(run: Run, folder: Path) -> tuple[list[Property], dict[s
     DataError
         If it is too short.
     """
-    universe, first = read(run, folder, START)
+    universe, first = read(run, folder)
     rho = density(universe, start=first)
     frames = range(first, len(universe.trajectory))
     volumes = np.abs(np.linalg.det(cell_vectors(universe, frames)))
     kappa = compressibility(volumes, run.temperature)
-    state = (run.temperature, run.waters, run.length * (1 - START))
+    state = _state(run, universe, first)
     measured = experiment.DENSITY.get(round(run.temperature))
     rows = [Property("density", "g/cm³", *state, rho.value, rho.error, measured)]
     if kappa is not None:
@@ -84,11 +83,16 @@ def of_diffusion(run: Run, folder: Path) -> tuple[Property, Diffusion, float]:
     DataError
         If the run is too short for diffusion to set in.
     """
-    universe, first = read(run, folder, START)
+    universe, first = read(run, folder)
     d = diffusion(universe, "O", start=first)
     length = float(np.cbrt(np.abs(np.linalg.det(cell_vectors(universe, range(1))))[0]))
-    state = (run.temperature, run.waters, run.length * (1 - START))
+    state = _state(run, universe, first)
     return Property("diffusion", "Å²/ps", *state, d.value, d.error), d, length
+
+
+def _state(run: Run, universe: MDAnalysis.Universe, first: int) -> tuple[float, int, float]:
+    """Temperature, waters, and the ps that count: whole parts are run, whatever was asked for."""
+    return run.temperature, run.waters, (len(universe.trajectory) - 1 - first) * FRAME
 
 
 def without_walls(found: Sequence[tuple[Property, float]]) -> list[Property]:

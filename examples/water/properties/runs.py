@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import MDAnalysis
 from ase import Atoms
+from tqdm import tqdm
 
 from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
-from tpainn_calc.base.frames import read_extxyz
+from tpainn_calc.base.frames import checksum, read_extxyz
+from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once
 from tpainn_calc.export import export_model
+from tpainn_calc.manifest import find_model
 from tpainn_calc.observables import load_trajectory
 from training.classical.water import WaterSource
-from training.forcefields.water_model import MOLAR_MASS, VOLUME_AT_UNIT_DENSITY
+from training.forcefields.water_model import VOLUME_AT_UNIT_DENSITY, mass_lines
 
 QUICKSTART = Path(__file__).parents[2] / "quickstart" / "water64.extxyz"
 ELEMENTS = ["O", "H"]
 #: ps of a part, and between frames
 PART, FRAME = 5.0, 0.04
+#: Part of a run that counts as its start.
+START = 0.2
 HEAD = "ITEM: TIMESTEP\n"
 INPUT = """\
 units metal
 atom_style atomic
 atom_modify map yes
 {start}
-mass 1 {oxygen}
-mass 2 {hydrogen}
+{masses}
 {pair}
 neigh_modify every 1 delay 0 check yes
 {velocity}
@@ -86,8 +92,8 @@ class Run:
 
     @property
     def parts(self) -> int:
-        """Parts that it is run in."""
-        return max(1, round(self.length / PART))
+        """Parts that it is run in: at least as long as was asked for."""
+        return math.ceil(round(self.length / PART, 9))
 
     def input(self, part: int) -> str:
         """LAMMPS input of a part; it reads ``full.pt``, ``fast.pt`` and ``data`` or ``state``."""
@@ -97,8 +103,7 @@ class Run:
         t = f"temp {self.temperature} {self.temperature}"
         return INPUT.format(
             start="read_restart ../before" if part else "read_data ../../data",
-            oxygen=MOLAR_MASS - 2 * self.hydrogen,
-            hydrogen=self.hydrogen,
+            masses=mass_lines(self.hydrogen),
             pair=self._pair(),
             velocity="" if part else create,
             every=every,
@@ -116,25 +121,44 @@ class Run:
         return respa_lines([full], fast, ELEMENTS, TimeSteps(self.outer, self.inner))
 
 
-def prepare(folder: Path, model: str, fast: str) -> None:
-    """Deploy the models into a folder of runs.
+@contextmanager
+def runs_folder(folder: Path, model: str, student: str | None = None) -> Iterator[None]:
+    """Hold a folder of runs, with the deployed models in it.
+
+    Parameters
+    ----------
+    folder : Path
+    model, student : str
+        Model files or names of shipped ones.
 
     Raises
     ------
+    BusyError
+        If another process runs there.
     ConfigError
         If the folder holds runs of other models.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    sums = {}
-    for name, file in ((model, "full.pt"), (fast, "fast.pt")):
-        if not (folder / file).is_file():
-            export_model(name, folder / file)
-        sums[file] = str(name)
-    record_once(
-        folder / "models.json",
-        sums,
-        f"{folder} holds runs of other models ({{key}}); choose another folder by -o",
-    )
+    models = {"full.pt": model} | ({"fast.pt": student} if student else {})
+    busy = f"{folder}: process {{holder}} runs there; wait for it to end"
+    with Lock(folder / ".lock", busy):
+        record_once(
+            folder / "models.json",
+            {file: checksum(find_model(name)) for file, name in models.items()},
+            f"{folder} holds runs of other models ({{key}}); choose another folder by -o",
+        )
+        for file, name in models.items():
+            if not (folder / file).is_file():
+                export_model(name, folder / file)
+        yield
+
+
+def finish(runs: Sequence[Run], folder: Path) -> None:
+    """Run all parts of all runs that are not there yet."""
+    with tqdm(total=sum(run.parts for run in runs), unit="part") as bar:
+        for run in runs:
+            bar.set_description(run.name)
+            for _ in run_parts(run, folder):
+                bar.update()
 
 
 def run_parts(run: Run, folder: Path) -> Iterator[int]:
@@ -170,21 +194,8 @@ def _run_part(run: Run, part: int, home: Path) -> None:
         (parts / f"{part - 2:03d}" / "state").unlink(missing_ok=True)
 
 
-def read(run: Run, folder: Path, start: float) -> tuple[MDAnalysis.Universe, int]:
-    """Read all parts as one trajectory.
-
-    Parameters
-    ----------
-    run : Run
-    folder : Path
-    start : float
-        Part of it that counts as equilibration.
-
-    Returns
-    -------
-    (MDAnalysis.Universe, int)
-        And the first frame after the start.
-    """
+def read(run: Run, folder: Path) -> tuple[MDAnalysis.Universe, int]:
+    """Read all parts as one trajectory, and say which is the first frame after the start."""
     home = folder / run.name
     joined = home / "dump"
     with joined.open("w") as out:
@@ -194,7 +205,7 @@ def read(run: Run, folder: Path, start: float) -> tuple[MDAnalysis.Universe, int
             out.write("".join(HEAD + frame for frame in frames[1 if part else 0 :]))
     universe = load_trajectory(joined, timestep_fs=run.outer, elements=ELEMENTS)
     joined.unlink()
-    return universe, round(start * universe.trajectory.n_frames)
+    return universe, round(START * universe.trajectory.n_frames)
 
 
 def start_of(run: Run) -> Atoms:
