@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tpainn_calc.base.tables import read_table
 from tpainn_calc.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,49 @@ def test_the_manifest_has_the_errors_of_the_evaluation():
 @pytest.mark.parametrize(("name", "pattern", "keys"), PLACES)
 def test_documents_have_the_errors_of_the_evaluation(name, pattern, keys):
     says(text_of(name), pattern, [EVALUATION[key] for key in keys])
+
+
+TUNED = ROOT / "examples/water/potential"
+OF_THE_TUNED = [
+    (
+        "README.md",
+        rf"forces {NUMBER} meV/Å, energies {NUMBER} meV/atom, "
+        rf"mean error of the pressure {NUMBER} MPa",
+    ),
+    (
+        "examples/water/potential/README.md",
+        rf"\| 0 \(shipped\) \| {NUMBER} \| {NUMBER} \| (?:[\d.]+) \| {NUMBER} \|",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "pattern"), OF_THE_TUNED)
+def test_documents_have_the_errors_of_the_tuned_potential(name, pattern):
+    errors = read_manifest("water-revpbe-d3").errors
+    evaluation = json.loads((TUNED / "autotune_evaluation.json").read_text())
+    assert {k: v for k, v in evaluation.items() if k != "title"} == {
+        k: v for k, v in errors.items() if k != "set"
+    }
+    keys = ("forces_meV_per_A_mae", "energy_meV_per_atom_mae", "pressure_MPa_mean_error")
+    says(text_of(name), pattern, [errors[key] for key in keys])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("README.md", "Density:"), ("examples/water/potential/README.md", r"\*\*density")],
+)
+def test_documents_have_the_density_of_the_tuned_potential(name, words):
+    known = read_manifest("water-revpbe-d3").properties["density at 300 K and 1 bar"]
+    (row,) = (r for r in read_table(TUNED / "properties.csv") if r["quantity"] == "density")
+    assert (row["value"], row["error"]) == (known.value, known.error)
+    says(text_of(name), rf"{words} {NUMBER} ± {NUMBER} g/cm³", [known.value, known.error])
+
+
+def test_the_tuned_potential_is_a_t_painn():
+    manifest = read_manifest("water-revpbe-d3")
+    assert manifest.training["method"] == "autotune"
+    assert len(manifest.reference_energies) == 3  # its levels
+    assert manifest.training["n_test"] == manifest.errors["n_frames"]
 
 
 def test_the_manual_has_the_errors_of_the_student():
