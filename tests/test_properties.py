@@ -5,14 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
+from examples.water.own.molecule import main as relax_molecule
 from examples.water.properties import __main__ as command
 from examples.water.properties import runs
 from examples.water.properties.results import Property, without_walls
 from tpainn_calc.base.errors import ConfigError, DataError
-from tpainn_calc.base.frames import read_extxyz
+from tpainn_calc.base.frames import read_extxyz, write_extxyz
 from tpainn_calc.base.tables import read_table
-from tpainn_calc.manifest import find_model
+from tpainn_calc.manifest import find_model, read_manifest
 from tpainn_calc.observables import yeh_hummer_correction
 
 ARGUMENTS = ["--fast", "water-fast", "--temperatures", "300", "--waters"]
@@ -43,6 +46,44 @@ def test_parts_are_kept_and_prolonged(monkeypatch, tmp_path):
     table = {row["quantity"]: row for row in read_table(folder / "properties.csv")}
     assert table["density"]["ps"] == pytest.approx(0.64)
     assert (folder / "properties.png").stat().st_size > 10_000
+
+
+def test_the_enthalpy_of_vaporisation_where_the_molecule_is_of_the_same_level(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(runs, "PART", 0.2)
+    file = tmp_path / "molecule.extxyz"
+    monkeypatch.setattr(command, "MOLECULE", file)
+    molecule = read_extxyz(runs.QUICKSTART)[0][:3]
+    molecule.calc = SinglePointCalculator(molecule, energy=-469.25)
+    words = ["water-fast", *ARGUMENTS, "--ps", "0.4", "-o", str(tmp_path / "runs")]
+    for level in ("another", read_manifest("water-fast").level_of_theory):
+        molecule.info["level"] = level
+        write_extxyz(file, [molecule])
+        assert run(monkeypatch, *words) == 0
+        printed = capsys.readouterr().out
+        assert ("enthalpy of vaporisation" in printed) == (level != "another")
+    state = runs.Run(64, 300.0, 0.4, pressure=1.0, outer=4.0, inner=1.0, hydrogen=3.0)
+    energies = runs.potential_energies(state, tmp_path / "runs") / 64
+    assert len(energies) == 11  # as many as frames
+    table = read_table(tmp_path / "runs" / "properties.csv")
+    (row,) = (row for row in table if row["quantity"] == "enthalpy of vaporisation")
+    per_molecule = -469.25 - energies[2:].mean() + 2.5 * 300.0 * 8.617333e-5
+    assert row["value"] == pytest.approx(96.48533 * per_molecule, rel=1e-5)
+
+
+def test_a_molecule_is_relaxed_by_any_engine(monkeypatch, tmp_path):
+    engine = tmp_path / "engine.yaml"
+    engine.write_text("engine: {kind: ase, calculator: ase.calculators.emt.EMT, level: EMT}\n")
+    words = ["molecule", "--engine", str(engine), "-o", str(tmp_path / "molecule.extxyz")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert relax_molecule() == 0
+    (relaxed,) = read_extxyz(tmp_path / "molecule.extxyz")
+    assert relaxed.info["level"] == "EMT"
+    assert np.abs(relaxed.get_forces()).max() < 0.05
+    energy, relaxed.calc = relaxed.get_potential_energy(), EMT()
+    images = energy - relaxed.get_potential_energy()
+    assert images == pytest.approx(2 * np.pi / 3 * 14.39964 * 0.385**2 / 11.0**3, rel=1e-4)
 
 
 def test_a_part_begins_where_the_one_before_ended(monkeypatch, tmp_path):

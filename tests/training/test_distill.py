@@ -45,10 +45,9 @@ def test_a_student_names_its_teacher_and_is_judged(tmp_path):
     assert manifest.training["method"] == "distill"
     assert manifest.training["start"]["name"] == "water"
     assert manifest.training["start"]["sha256"] == checksum(find_model("water"))
-    assert (
-        manifest.hyperparameters["elements"] == read_manifest("water").hyperparameters["elements"]
-    )
-    assert manifest.level_of_theory == "revPBE0-D3, as learnt by water"
+    teacher = read_manifest("water")
+    assert manifest.hyperparameters["elements"] == teacher.hyperparameters["elements"]
+    assert manifest.level_of_theory == f"{teacher.level_of_theory}, as learnt by water"
     rows = read_table(tmp_path / "out" / "remainder.csv")
     assert all(row["teacher_eV2_cm_per_A2"] > 0 for row in rows)
     assert (tmp_path / "out" / "remainder.png").stat().st_size > 10_000

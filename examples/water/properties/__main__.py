@@ -14,17 +14,21 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from examples.water.own.molecule import MOLECULE
 from examples.water.properties.figures import draw
 from examples.water.properties.results import (
     Property,
     at_constant_pressure,
     of_diffusion,
+    vaporisation,
     without_walls,
 )
 from examples.water.properties.runs import Run, finish, runs_folder
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError
+from tpainn_calc.base.frames import read_extxyz
 from tpainn_calc.base.tables import write_table
+from tpainn_calc.manifest import read_manifest
 from tpainn_calc.observables import Rdf
 
 ROOM = 300.0
@@ -88,8 +92,18 @@ def _at_constant_pressure(
     finish(runs, folder)
     found = {run.temperature: at_constant_pressure(run, folder) for run in runs}
     rows = [row for more, _ in found.values() for row in more]
+    rows += _vaporisation(arguments.model, runs, folder)
     at_room, curves = found[ROOM]
     return rows, curves, round(at_room[0].value, 3)
+
+
+def _vaporisation(model: str, runs: list[Run], folder: Path) -> list[Property]:
+    """At 300 K, where the energy of the molecule is known at the level of the potential."""
+    molecule = read_extxyz(MOLECULE)[0]
+    if molecule.info["level"] != read_manifest(model).level_of_theory:
+        return []
+    energy = molecule.get_potential_energy()
+    return [vaporisation(run, folder, energy) for run in runs if run.temperature == ROOM]
 
 
 def describe(row: Property) -> str:

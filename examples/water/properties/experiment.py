@@ -17,5 +17,7 @@ DENSITY = {
 COMPRESSIBILITY = 0.4505
 #: mPa·s, 300 K; IAPWS 2008.
 VISCOSITY = 0.8537
+#: kJ/mol, 300 K, of the saturated liquid; IAPWS-95.
+VAPORISATION = 43.91
 #: Å²/ps, 298.15 K; M. Holz, S. R. Heil, A. Sacco, Phys. Chem. Chem. Phys. 2, 4740 (2000).
 DIFFUSION = 0.2299

