@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.mts`` runs 64 waters with the shipped potential and its student at constant
 energy, 50 ps (100,000 inner steps) for every outer step, then at 300 K and 1 bar, and writes
-``benchmarks/results/mts.csv``. Runs that are in that file are not repeated: stop and go on at will,
-and add others to it by ``--ensembles``, ``--outer``, ``--inner`` and ``--hydrogen`` (its mass in u,
-taken from the oxygen atom). An outer step that equals the inner one means the plain run.
+``benchmarks/results/mts.csv``. Runs that are in that file are not repeated (so begin another one
+for other models): stop and go on at will, and add others to it by ``--ensembles``, ``--outer``,
+``--inner`` and ``--hydrogen`` (its mass in u, taken from the oxygen atom). An outer step that
+equals the inner one means the plain run.
 
 ``held`` is the time until the run ended or the water was hotter than 500 K. The drift is that of
 the total energy, with the error of :func:`benchmarks.conservation.fit_drift`. The temperatures

@@ -8,6 +8,7 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from examples.water import bonds
 from examples.water.own.molecule import main as relax_molecule
 from examples.water.properties import __main__ as command
 from examples.water.properties import runs
@@ -84,6 +85,22 @@ def test_a_molecule_is_relaxed_by_any_engine(monkeypatch, tmp_path):
     energy, relaxed.calc = relaxed.get_potential_energy(), EMT()
     images = energy - relaxed.get_potential_energy()
     assert images == pytest.approx(2 * np.pi / 3 * 14.39964 * 0.385**2 / 11.0**3, rel=1e-4)
+
+
+def test_the_molecules_of_the_shipped_water_hold_together(monkeypatch, capsys):
+    """No bond breaks for less than twenty times kT at 370 K, and no small step leads downhill."""
+    costs = bonds.stretch("water", n_frames=3, per_frame=5)
+    assert costs.shape == (15, len(bonds.LENGTHS))
+    assert (costs[:, 1:4] > costs[:, :3]).all()  # up to 1.3 Å
+    assert costs[:, 3:].min() > 0.64
+    (atoms, *_) = read_extxyz(bonds.FRAMES)
+    longer = bonds.stretched(atoms, 0, 1.4)
+    distances = longer.get_distances(0, np.flatnonzero(atoms.numbers == 1), mic=True)
+    assert np.isclose(distances, 1.4, atol=1e-9).sum() == 1
+    assert (longer.positions != atoms.positions).any(axis=1).sum() == 1
+    monkeypatch.setattr(sys, "argv", ["bonds", "water-fast"])
+    assert bonds.main() == 0
+    assert "smallest" in capsys.readouterr().out
 
 
 def test_a_part_begins_where_the_one_before_ended(monkeypatch, tmp_path):

@@ -95,7 +95,13 @@ def properties_of(table: Path) -> dict[str, dict[str, object]]:
     found = {}
     for row in read_table(table):
         of = f"{row['waters']:.0f} waters, {row['ps']:.0f} ps" if row["waters"] else "extrapolated"
-        found[f"{row['quantity']} at {row['temperature']:g} K and 1 bar"] = {
+        # the only one that depends on the box
+        box = (
+            f" of {row['waters']:.0f} waters"
+            if row["quantity"] == "diffusion" and row["waters"]
+            else ""
+        )
+        found[f"{row['quantity']}{box} at {row['temperature']:g} K and 1 bar"] = {
             "value": row["value"],
             "error": row["error"],
             "unit": row["unit"] if isinstance(row["unit"], str) else "1",  # of a ratio

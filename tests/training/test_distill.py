@@ -8,8 +8,10 @@ import ase.io
 import numpy as np
 import pytest
 
+from tpainn_calc import TPaiNNCalculator
 from tpainn_calc.base.errors import ConfigError, DataError
 from tpainn_calc.base.frames import checksum, read_extxyz
+from tpainn_calc.base.records import read_record
 from tpainn_calc.base.schema import check_config, load_config
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.modelfile import find_model, read_manifest
@@ -48,6 +50,15 @@ def test_a_student_names_its_teacher_and_is_judged(tmp_path):
     teacher = read_manifest("water")
     assert manifest.hyperparameters["elements"] == teacher.hyperparameters["elements"]
     assert manifest.level_of_theory == f"{teacher.level_of_theory}, as learnt by water"
+    displaced = read_extxyz(tmp_path / "out" / "displaced.extxyz")
+    assert displaced[0].info["level"] == manifest.level_of_theory
+    split = read_record(tmp_path / "out" / "student" / "split.json")["sets"]
+    held_out = {source for part in ("validation", "test") for source, _ in split[part]}
+    assert not any("displaced" in source for source in held_out)
+    assert sum("displaced" in source for source, _ in split["train"]) == len(displaced) > 0
+    (before, after) = (displaced[0].get_forces(), displaced[0].copy())
+    after.calc = TPaiNNCalculator("water", range="off")
+    np.testing.assert_allclose(after.get_forces(), before, atol=1e-4)  # the teacher's labels
     rows = read_table(tmp_path / "out" / "remainder.csv")
     assert all(row["teacher_eV2_cm_per_A2"] > 0 for row in rows)
     assert (tmp_path / "out" / "remainder.png").stat().st_size > 10_000

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from tpainn_calc.base.errors import ConfigError, DataError
-from tpainn_calc.base.frames import write_extxyz
+from tpainn_calc.base.frames import attach_results, write_extxyz
 from training.data.config import DataSection
 from training.data.run_data import read_run_data
 from training.data.split import split_blocks, split_groups
@@ -77,6 +77,25 @@ def test_a_test_frame_that_is_trained_on_is_refused(two_files: Path, frames: lis
     write_extxyz(two_files / "more.extxyz", frames[-1:])
     d = DataSection(files=["set-train.extxyz", "more.extxyz"], test_files=["set-test.extxyz"])
     with pytest.raises(DataError, match=r"set-test.extxyz, frame 2: .* in data.files as well"):
+        read_run_data(d, two_files)
+
+
+def test_frames_that_are_only_trained_on(two_files: Path, frames: list[Atoms]) -> None:
+    more = [atoms.copy() for atoms in frames[:2]]
+    for atoms, labelled in zip(more, frames[:2], strict=True):
+        atoms.positions += 0.01
+        attach_results(atoms, labelled.get_potential_energy(), labelled.get_forces())
+    write_extxyz(two_files / "more.extxyz", more)
+    d = DataSection(files=["set-*.extxyz"], validation=0.2, test=0.2)
+    alone = read_run_data(d, two_files)
+    both = read_run_data(d.model_copy(update={"training_files": ["more.extxyz"]}), two_files)
+    for name in ("validation", "test"):
+        assert both.part(name).names() == alone.part(name).names()
+    train = alone.part("train").names()
+    assert both.part("train").names() == [*train, ["more.extxyz", 0], ["more.extxyz", 1]]
+    held_out, _ = alone.part("test").names()[0]
+    d = d.model_copy(update={"training_files": [held_out]})
+    with pytest.raises(DataError, match=r"held-out frame that is in data\.training_files"):
         read_run_data(d, two_files)
 
 

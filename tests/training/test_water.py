@@ -13,7 +13,7 @@ from ase import Atoms, units
 
 from tpainn_calc.errors import ConfigError, DataError
 from training.classical.contract import Limits, Rejected
-from training.classical.water import WaterSource
+from training.classical.water import BONDS, WaterSource, distort
 from training.forcefields.water import KJ_PER_MOL, iamoeba, label_water
 from training.forcefields.water_model import (
     VOLUME_AT_UNIT_DENSITY,
@@ -213,3 +213,31 @@ def test_frames_labelled_by_iamoeba() -> None:
         frame.get_volume() * 6 * h
     )
     assert frame.get_stress()[:3].mean() == pytest.approx(pressure, rel=5e-3)
+
+
+def test_distorted_molecules_are_some_and_within_bounds() -> None:
+    atoms = water_lattice(64, 1.0, np.random.default_rng(0))
+    changed = distort(atoms.positions, 0.25, np.random.default_rng(1)).reshape(-1, 3, 3)
+    before = atoms.positions.reshape(-1, 3, 3)
+    moved = np.abs(changed - before).max((1, 2)) > 1e-9
+    assert 6 < moved.sum() < 28
+    bonds = np.linalg.norm(changed[:, 1:] - changed[:, :1], axis=2)
+    assert bonds[moved].min() > BONDS[0] - 1e-9
+    assert bonds[moved].max() < BONDS[1] + 1e-9
+    assert bonds[moved].std() > 0.15
+    arms, others = (x[moved, 1] - x[moved, 0] for x in (changed, before))
+    lengths = np.linalg.norm(arms, axis=1) * np.linalg.norm(others, axis=1)
+    np.testing.assert_allclose((arms * others).sum(1) / lengths, 1, atol=1e-9)  # along the bond
+    again = distort(atoms.positions, 0.25, np.random.default_rng(1))
+    np.testing.assert_array_equal(again.reshape(-1, 3, 3), changed)
+
+
+def test_a_source_of_distorted_water_is_dear() -> None:
+    options = {"frames_per_point": 2, "spacing": 0.01, "equilibration": 0.02, "stress": False}
+    plain, walls = (
+        WaterSource("q-spcfw", (32,), (300.0,), (1.0,), distorted=part, **options)
+        for part in (0.0, 0.125)
+    )
+    (shard,) = plain.shards()
+    cheap, dear = ([f.get_potential_energy() for f in s.frames(shard, 0)] for s in (plain, walls))
+    assert min(dear) > max(cheap) + 1.0

@@ -39,6 +39,12 @@ class WaterSection(SourceSection):
     """Liquid water; see :class:`training.classical.water.WaterSource`.
 
     ``ensemble: npt`` needs `pressures` (bar); `densities` are then where the runs start.
+
+    Attributes
+    ----------
+    distorted : float
+        Part of the molecules, 0 to 1, that are deformed and moved in every frame: a potential
+        that has never seen a bond break, or atoms collide, may find that cheap.
     """
 
     kind: Literal["water"]
@@ -52,6 +58,7 @@ class WaterSection(SourceSection):
     equilibration: NonNegative = 2.0
     timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
     stress: bool = True
+    distorted: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class MoleculesSection(SourceSection):

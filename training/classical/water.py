@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tpainn_calc.base.arrays import Array
 from tpainn_calc.base.frames import attach_results
 from training.classical.config import WaterSection
 from training.classical.contract import Rejected, Shard
@@ -20,6 +21,9 @@ from training.forcefields.water_model import (
     WaterModel,
     water_lattice,
 )
+
+#: Å: lengths of a distorted molecule's bonds, and the deviation of its shift along each axis
+BONDS, SHIFT = (0.75, 1.5), 0.3
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class WaterSource:
         fs.
     stress : bool
         Label the stress as well: 12 double-precision energies per frame.
+    distorted : float
+        Part of the molecules that :func:`distort` changes before a frame is labelled.
     """
 
     model: str
@@ -59,6 +65,7 @@ class WaterSource:
     equilibration: float = 2.0
     timestep: float = 0.5
     stress: bool = True
+    distorted: float = 0.0
 
     @classmethod
     def from_section(cls, s: WaterSection) -> WaterSource:
@@ -74,6 +81,7 @@ class WaterSource:
             s.equilibration,
             s.timestep,
             s.stress,
+            s.distorted,
         )
 
     @cached_property
@@ -133,6 +141,7 @@ class WaterSource:
         # labels in double precision: the dynamics' energies are 0.1 meV/atom off
         precise = WaterCalculator(self.parameters, o["n"], box, "Reference")
         integrator.step(max(1, round(1e3 * self.equilibration / self.timestep)))
+        walls = np.random.default_rng((seed, shard.index, 1))
         for k in range(self.frames_per_point):
             try:
                 integrator.step(max(1, round(1e3 * self.spacing / self.timestep)))
@@ -140,6 +149,8 @@ class WaterSource:
                 yield Rejected(f"{shard.key}, frame {k}: the run stopped: {error}")
                 return
             positions, cell = dynamics.structure()
+            if self.distorted:
+                positions = distort(positions, self.distorted, walls)
             precise.set_structure(positions, cell)
             energy, forces = precise.energy(), precise.forces()
             stress = precise.stress(positions, cell) if self.stress else None
@@ -147,6 +158,31 @@ class WaterSource:
             atoms = attach_results(atoms, energy, forces, stress)
             atoms.info.update(state_point=shard.key, temperature=o["temperature"])
             yield atoms
+
+
+def distort(positions: Array, part: float, rng: np.random.Generator) -> Array:
+    """Deform and move some molecules: bonds of :data:`BONDS`, shifts of :data:`SHIFT`.
+
+    Parameters
+    ----------
+    positions : ndarray (atoms, 3)
+        O, H, H of every molecule in one piece, Å.
+    part : float
+        Probability of each molecule.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray (atoms, 3)
+    """
+    molecules = positions.reshape(-1, 3, 3).copy()
+    for k in np.flatnonzero(rng.random(len(molecules)) < part):
+        oxygen, *hydrogens = molecules[k].copy()
+        for h, bond in enumerate(hydrogens, start=1):
+            arm = bond - oxygen
+            molecules[k, h] = oxygen + arm * rng.uniform(*BONDS) / np.linalg.norm(arm)
+        molecules[k] += rng.normal(0, SHIFT, 3)
+    return molecules.reshape(-1, 3)
 
 
 def _openmm_seed(rng: np.random.Generator) -> int:

@@ -42,6 +42,9 @@ class DataSection(Section):
     test_files : list of str
         The test set, in place of the fraction `test`: all frames of these files. A pattern in
         `files` may match them, too; frames of theirs in other files are an error.
+    training_files : list of str
+        Files whose frames are trained on, all of them, and never held out: of distorted
+        structures, by which errors should not be judged.
     split_seed : int
         Fixes the split, independently of the training seed.
     n_train : int, optional
@@ -64,6 +67,7 @@ class DataSection(Section):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05
     test: Fraction = 0.1
     test_files: list[PathText] = Field(default_factory=list)
+    training_files: list[PathText] = Field(default_factory=list)
     split_seed: Seed = 0
     n_train: int | None = Field(None, ge=1)
     subset_seed: Seed = 0

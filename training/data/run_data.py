@@ -91,10 +91,18 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     split = _split(d, frames)
     if held_out:
         tests, without = _read(d, named[len(others) :], forces)
-        _check_unseen(frames, tests)
+        _check_unseen(frames, tests, "files")
         split = replace(split, test=len(frames) + np.arange(len(tests)))
         frames, rejected = frames + tests, rejected + without
-    files = {name: checksum(path) for name, path in named}
+    extra = list(expand_files(d.training_files, base).items())
+    if extra:
+        more, without = _read(d, extra, forces)
+        held_out_ones = frames.select(np.concatenate([split.validation, split.test]))
+        _check_unseen(more, held_out_ones, "training_files")
+        added = len(frames) + np.arange(len(more))
+        split = replace(split, train=np.concatenate([split.train, added]))
+        frames, rejected = frames + more, rejected + without
+    files = {name: checksum(path) for name, path in [*named, *extra]}
     data = RunData(frames, split, files, rejected)
     if stress and not any("stress" in results_of(atoms) for atoms in data.part("train")):
         raise DataError(
@@ -134,13 +142,14 @@ def _split(d: DataSection, frames: Frames) -> Split:
     return split_groups(groups, d.validation, test, d.split_seed)
 
 
-def _check_unseen(frames: Frames, tests: Frames) -> None:
-    """Refuse test frames that are among the others."""
+def _check_unseen(frames: Frames, tests: Frames, where: str) -> None:
+    """Refuse held-out frames that are among those of a key of the configuration."""
     seen = {(atoms.numbers.tobytes(), atoms.positions.tobytes()) for atoms in frames}
     for atoms, (source, index) in zip(tests, tests.names(), strict=True):
         if (atoms.numbers.tobytes(), atoms.positions.tobytes()) in seen:
             raise DataError(
-                f"{source}, frame {index}: a test frame that is in data.files as well; take it out"
+                f"{source}, frame {index}: a held-out frame that is in data.{where} as well; "
+                "take it out there"
             )
 
 

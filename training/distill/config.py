@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpainn_calc.base.schema import NonNegative, Positive, Section
+from tpainn_calc.base.schema import Fraction, NonNegative, Positive, Section
 from tpainn_calc.hyperparameters import BasisSize, Blocks, Cutoff, Features
 from training.classical.config import LammpsSection
 from training.data.config import DataSection
@@ -37,6 +37,11 @@ class SamplingSection(Section):
         Between frames, and before the first one; ps.
     timestep : float
         fs.
+    displaced : float
+        Of every second frame a copy is trained on in which this part of the atoms is moved: a
+        student that has never seen a bond break, or atoms collide, may find that cheap.
+    displacement : float
+        Standard deviation of their displacements along each axis, Å.
     """
 
     structures: str
@@ -45,6 +50,8 @@ class SamplingSection(Section):
     spacing: Positive = 0.08
     equilibration: NonNegative = 0.5
     timestep: Annotated[float, Field(gt=0, le=1.0)] = 0.5
+    displaced: Fraction = 0.05
+    displacement: Positive = 0.3
 
     def source(self, input_file: str, data: Sequence[str], level: str) -> LammpsSection:
         """The same as a source of frames: an input that sets up the teacher, and its data files."""
@@ -111,8 +118,10 @@ class DistillConfig(Section):
             raise ValueError("model.elements: leave it out, a student knows what its teacher knows")
         return self
 
-    def run(self, frames: str, output: str, level: str, elements: Sequence[str]) -> StudentConfig:
-        """The training run on the teacher's frames."""
+    def run(
+        self, frames: str, walls: str, output: str, level: str, elements: Sequence[str]
+    ) -> StudentConfig:
+        """The training run on the teacher's frames, and on those with displaced atoms."""
         return StudentConfig(
             output=output,
             seed=self.seed,
@@ -120,6 +129,7 @@ class DistillConfig(Section):
             # frames of one run are neighbours; whole stretches of them are held out
             data=DataSection(
                 files=[frames],
+                training_files=[walls] if self.sampling.displaced else [],
                 level=level,
                 block=max(1, self.sampling.frames // 5),
                 validation=0.1,

@@ -7,15 +7,19 @@ from functools import partial
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 
 from lammps_plugin.single_point import write_data
+from tpainn_calc import TPaiNNCalculator
 from tpainn_calc.base.errors import DataError, one_line
 from tpainn_calc.base.files import write_atomically
+from tpainn_calc.base.frames import attach_results, write_extxyz
 from tpainn_calc.base.records import record_once
 from tpainn_calc.export import export_model
 from tpainn_calc.modelfile import Manifest, find_model, read_manifest
 from training.classical.config import ClassicalConfig
+from training.classical.contract import Limits
 from training.classical.generate import generate
 from training.data.frames import read_frames
 from training.data.paths import expand_path
@@ -75,7 +79,10 @@ def distill(config: DistillConfig, base: Path, progress: bool = True) -> Path:
     busy = "process {holder} is distilling here; wait for it"
     with run_folder(output, config, partial(_record, config, output, teacher), busy):
         frames = generate(_frames_config(config, base, output, teacher, manifest), base, progress)
-        model = _train(config, base, output, frames, manifest, progress)
+        walls = output / "displaced.extxyz"
+        if config.sampling.displaced and not walls.is_file():
+            write_walls(walls, frames, config, teacher, manifest)
+        model = _train(config, base, output, (frames, walls), manifest, progress)
         kept, _ = read_frames(frames, level=level_of(manifest))
         start = test_frames(model.parent / "split.json", kept)[0]
         remainder = measure_remainder(
@@ -100,6 +107,32 @@ def _record(config: DistillConfig, output: Path, teacher: Path) -> None:
 def level_of(manifest: Manifest) -> str:
     """Level of theory of a teacher's labels."""
     return f"{manifest.level_of_theory or 'unnamed'}, as learnt by {manifest.name}"
+
+
+def write_walls(
+    path: Path, frames: Path, config: DistillConfig, teacher: Path, manifest: Manifest
+) -> None:
+    """Label copies of every second frame, with some atoms displaced, by the teacher.
+
+    Copies whose atoms came too close, or whose forces are of no use, are left out.
+    """
+    s, level = config.sampling, level_of(manifest)
+    rng = np.random.default_rng((config.seed, 1))
+    copies = []
+    for atoms in list(read_frames(frames, level=level)[0])[::2]:
+        moved = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        chosen = rng.random(len(atoms)) < s.displaced
+        moved.positions[chosen] += rng.normal(0, s.displacement, (chosen.sum(), 3))
+        copies.append(moved)
+    wanted = ["energy", "forces", *(["stress"] if all(copies[0].pbc) else [])]
+    results = TPaiNNCalculator(teacher, range="off").batch(copies, properties=wanted)
+    labelled = [
+        attach_results(atoms, **{name: result[name] for name in wanted})
+        for atoms, result in zip(copies, results, strict=True)
+    ]
+    for atoms in labelled:
+        atoms.info["level"] = level
+    write_extxyz(path, [atoms for atoms in labelled if Limits().problem(atoms) is None])
 
 
 def _frames_config(
@@ -138,7 +171,7 @@ def _train(
     config: DistillConfig,
     base: Path,
     output: Path,
-    frames: Path,
+    frames: tuple[Path, Path],
     manifest: Manifest,
     progress: bool,
 ) -> Path:
@@ -147,5 +180,6 @@ def _train(
     if model.is_file():
         return model
     elements = manifest.hyperparameters["elements"]
-    run = config.run(str(frames), str(folder), level_of(manifest), elements)
+    sampled, walls = map(str, frames)
+    run = config.run(sampled, walls, str(folder), level_of(manifest), elements)
     return fit(run, base, resume=folder.is_dir(), progress=progress)
