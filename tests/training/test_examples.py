@@ -37,10 +37,12 @@ SCHEMAS: dict[str, type[Section]] = {
     "middle": AutotuneConfig,
     "pool": ClassicalConfig,
     "pretrain": TrainingConfig,
+    "pretrain-walls": AutotuneConfig,
     "sampling": SamplingConfig,
     "scratch": TrainingConfig,
     "teachers": TeachersConfig,
     "tune": AutotuneConfig,
+    "walls": ClassicalConfig,
 }
 # of the active learning, and those below
 OTHERS = {"benchmark", "converged", "designs", "engine", "tuning"}

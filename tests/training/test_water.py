@@ -239,5 +239,7 @@ def test_a_source_of_distorted_water_is_dear() -> None:
         for part in (0.0, 0.125)
     )
     (shard,) = plain.shards()
-    cheap, dear = ([f.get_potential_energy() for f in s.frames(shard, 0)] for s in (plain, walls))
-    assert min(dear) > max(cheap) + 1.0
+    cheap, dear = (list(s.frames(shard, 0)) for s in (plain, walls))
+    energies = [[f.get_potential_energy() for f in frames] for frames in (cheap, dear)]
+    assert min(energies[1]) > max(energies[0]) + 1.0
+    assert [f.info.get("distorted", False) for f in (*cheap, *dear)] == [False] * 2 + [True] * 2

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from tpainn_calc.base.arrays import Array
-from tpainn_calc.base.frames import attach_results
+from tpainn_calc.base.frames import DISTORTED, attach_results
 from training.classical.config import WaterSection
 from training.classical.contract import Rejected, Shard
 from training.forcefields.water import WaterCalculator
@@ -157,6 +157,8 @@ class WaterSource:
             atoms = Atoms(start.symbols, positions=positions, cell=cell, pbc=True)
             atoms = attach_results(atoms, energy, forces, stress)
             atoms.info.update(state_point=shard.key, temperature=o["temperature"])
+            if self.distorted:
+                atoms.info[DISTORTED] = True
             yield atoms
 
 

@@ -14,7 +14,7 @@ from lammps_plugin.single_point import write_data
 from tpainn_calc import TPaiNNCalculator
 from tpainn_calc.base.errors import DataError, one_line
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.frames import attach_results, write_extxyz
+from tpainn_calc.base.frames import DISTORTED, attach_results, write_extxyz
 from tpainn_calc.base.records import record_once
 from tpainn_calc.export import export_model
 from tpainn_calc.modelfile import Manifest, find_model, read_manifest
@@ -131,7 +131,7 @@ def write_walls(
         for atoms, result in zip(copies, results, strict=True)
     ]
     for atoms in labelled:
-        atoms.info["level"] = level
+        atoms.info |= {"level": level, DISTORTED: True}
     write_extxyz(path, [atoms for atoms in labelled if Limits().problem(atoms) is None])
 
 

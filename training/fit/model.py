@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tpainn_calc.base.frames import DISTORTED
 from tpainn_calc.modelfile import save_model
 from tpainn_calc.training_range import coordination_of, merge_coordination
 from training.data.batches import FrameDataset, shortest_distances
@@ -39,7 +40,9 @@ def write_model(
     potential, start = trained.potential, trained.start
     frames = data.part("train")
     dataset = FrameDataset(frames, potential.elements, potential.cutoff)
-    sample = range(0, len(dataset), max(1, len(dataset) // 200))
+    every = max(1, len(dataset) // 200)
+    # distorted ones are there to be avoided: they widen no range
+    sample = [k for k in range(0, len(dataset), every) if not frames[k].info.get(DISTORTED)]
     shortest = shortest_distances((dataset[i].graph for i in sample), potential.elements)
     coordination = coordination_of((dataset[i].graph for i in sample), potential.elements)
     references: dict[str, dict[str, float]] = {}

@@ -8,11 +8,12 @@ from tpainn_calc.base.frames.extxyz import (
     write_extxyz,
 )
 from tpainn_calc.base.frames.hdf5 import SUFFIX, FrameStore, write_shard
-from tpainn_calc.base.frames.results import attach_results, results_of
+from tpainn_calc.base.frames.results import DISTORTED, attach_results, results_of
 from tpainn_calc.base.frames.sequence import FrameSequence
 from tpainn_calc.base.frames.sources import checksum, iter_frames, open_frames
 
 __all__ = [
+    "DISTORTED",
     "SUFFIX",
     "ExtXYZFile",
     "FrameSequence",

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+#: Info key of frames whose atoms were displaced at random: good to learn from, bad to judge by.
+DISTORTED = "distorted"
+
 
 def results_of(atoms: Atoms) -> dict[str, Any]:
     """Energy (eV), forces (eV/Å) and stress (eV/Å³) of a frame, as far as it carries them.
