@@ -138,6 +138,25 @@ def test_the_readme_has_the_properties_at_300_K(words, quantity, waters):
     says(text_of("README.md"), pattern, [row["value"], row["error"]])
 
 
+@pytest.mark.parametrize("name", ["README.md", "examples/water/potential/README.md"])
+def test_documents_have_the_verification(name):
+    found = json.loads((TUNED / "verify" / "verify.json").read_text())
+    assert found["trained_on"] == found["engine"] == read_manifest("water").level_of_theory
+    says(
+        text_of(name),
+        rf"forces {NUMBER} meV/Å, energies {NUMBER} meV/atom, pressure of the model "
+        rf"−{NUMBER} ± {NUMBER} MPa .* right to \+{NUMBER} ± {NUMBER} g/cm³",
+        [
+            found["forces_meV_per_A_mae"],
+            found["energy_meV_per_atom_mae"],
+            -found["pressure_difference_MPa"],
+            found["pressure_difference_error_MPa"],
+            found["density_error_g_per_cm3"],
+            found["density_error_error_g_per_cm3"],
+        ],
+    )
+
+
 def test_the_tuned_potential_is_a_t_painn():
     manifest = read_manifest("water")
     assert manifest.training["method"] == "autotune"

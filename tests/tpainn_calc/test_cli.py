@@ -77,7 +77,7 @@ def test_info_of_a_sealed_file(model: str, capsys: pytest.CaptureFixture[str]) -
     assert "as it was written (sha256)" in capsys.readouterr().out
     assert main(["info", "water"]) == 0
     printed = capsys.readouterr().out
-    assert "1 to 2 H around O within 1." in printed
+    assert "2 H around O within 1." in printed
     assert "revPBE-D3" in printed
 
 
