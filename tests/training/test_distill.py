@@ -45,6 +45,7 @@ def test_a_student_names_its_teacher_and_is_judged(tmp_path):
     model = distill(config(), tmp_path, progress=False)
     manifest = read_manifest(model)
     assert manifest.training["method"] == "distill"
+    assert str(tmp_path) not in manifest.model_dump_json()  # this machine's folders
     assert manifest.training["start"]["name"] == "water"
     assert manifest.training["start"]["sha256"] == checksum(find_model("water"))
     teacher = read_manifest("water")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 
@@ -180,6 +181,7 @@ def _train(
     if model.is_file():
         return model
     elements = manifest.hyperparameters["elements"]
-    sampled, walls = map(str, frames)
+    # as seen from here: the model file records them, and should not name this machine's folders
+    sampled, walls = (os.path.relpath(path, base) for path in frames)
     run = config.run(sampled, walls, str(folder), level_of(manifest), elements)
     return fit(run, base, resume=folder.is_dir(), progress=progress)
