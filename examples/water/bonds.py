@@ -67,11 +67,9 @@ def stretch(model: str, n_frames: int = 6, per_frame: int = 10) -> Array:
 def stretched(atoms: Atoms, oxygen: int, length: float) -> Atoms:
     """Copy in which the nearest hydrogen is `length` (Å) away from an oxygen atom."""
     hydrogens = np.flatnonzero(atoms.numbers == 1)
-    bonds = atoms.get_distances(oxygen, hydrogens, mic=True, vector=True)
-    shortest = np.linalg.norm(bonds, axis=1).argmin()
+    nearest = hydrogens[atoms.get_distances(oxygen, hydrogens, mic=True).argmin()]
     moved = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    arm = bonds[shortest] / np.linalg.norm(bonds[shortest])
-    moved.positions[hydrogens[shortest]] = atoms.positions[oxygen] + length * arm
+    moved.set_distance(oxygen, nearest, length, fix=0, mic=True)
     return moved
 
 

@@ -77,7 +77,7 @@ def test_info_of_a_sealed_file(model: str, capsys: pytest.CaptureFixture[str]) -
     assert "as it was written (sha256)" in capsys.readouterr().out
     assert main(["info", "water"]) == 0
     printed = capsys.readouterr().out
-    assert "2 H around O within 1." in printed
+    assert "; 2 H around O within 1.24 Å" in printed
     assert "revPBE-D3" in printed
 
 
@@ -279,10 +279,10 @@ def test_evaluate_refuses_what_no_structure_has(
 def test_evaluate_warns_outside_the_training_range(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "oxygen.xyz"
-    ase.io.write(path, Atoms("O", positions=[[0, 0, 0]]), format="extxyz")
+    path = tmp_path / "oh.xyz"
+    ase.io.write(path, Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]]), format="extxyz")
     assert main(["evaluate", "water", str(path)]) == 0
-    assert any("atom 0 (O) has 0 H" in r.getMessage() for r in caplog.records)
+    assert any("atom 0 (O) has 1 H" in r.getMessage() for r in caplog.records)
     assert main(["evaluate", "water", str(path), "--range", "stop"]) == 2
     assert f"{path}, frame 0: atom" in capsys.readouterr().err
 

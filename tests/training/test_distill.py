@@ -57,9 +57,8 @@ def test_a_student_names_its_teacher_and_is_judged(tmp_path):
     held_out = {source for part in ("validation", "test") for source, _ in split[part]}
     assert not any("displaced" in source for source in held_out)
     assert sum("displaced" in source for source, _ in split["train"]) == len(displaced) > 0
-    assert (
-        min(manifest.shortest_distances.values()) > 0.8
-    )  # those of the run, not of displaced atoms
+    # those of the run: displaced atoms do not count
+    assert min(manifest.shortest_distances.values()) > 0.8
     (before, after) = (displaced[0].get_forces(), displaced[0].copy())
     after.calc = TPaiNNCalculator("water", range="off")
     np.testing.assert_allclose(after.get_forces(), before, atol=1e-4)  # the teacher's labels
