@@ -94,13 +94,10 @@ def properties_of(table: Path) -> dict[str, dict[str, object]]:
     """Rows of a table of properties, for the manifest."""
     found = {}
     for row in read_table(table):
-        of = f"{row['waters']:.0f} waters, {row['ps']:.0f} ps" if row["waters"] else "extrapolated"
+        waters = f"{row['waters']:.0f} waters"
+        of = f"{waters}, {row['ps']:.0f} ps" if row["waters"] else "extrapolated"
         # the only one that depends on the box
-        box = (
-            f" of {row['waters']:.0f} waters"
-            if row["quantity"] == "diffusion" and row["waters"]
-            else ""
-        )
+        box = f" of {waters}" if row["quantity"] == "diffusion" and row["waters"] else ""
         found[f"{row['quantity']}{box} at {row['temperature']:g} K and 1 bar"] = {
             "value": row["value"],
             "error": row["error"],

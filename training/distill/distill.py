@@ -120,7 +120,8 @@ def write_walls(
     s, level = config.sampling, level_of(manifest)
     rng = np.random.default_rng((config.seed, 1))
     copies = []
-    for atoms in list(read_frames(frames, level=level)[0])[::2]:
+    sampled, _ = read_frames(frames, level=level)
+    for atoms in (sampled[k] for k in range(0, len(sampled), 2)):
         moved = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         chosen = rng.random(len(atoms)) < s.displaced
         moved.positions[chosen] += rng.normal(0, s.displacement, (chosen.sum(), 3))
