@@ -93,8 +93,16 @@ def test_frames_that_are_only_trained_on(two_files: Path, frames: list[Atoms]) -
         assert both.part(name).names() == alone.part(name).names()
     train = alone.part("train").names()
     assert both.part("train").names() == [*train, ["more.extxyz", 0], ["more.extxyz", 1]]
+    (two_files / "other").mkdir()  # another file of the same name
+    write_extxyz(two_files / "other" / "set-train.extxyz", more)
+    d = d.model_copy(update={"training_files": ["other/set-train.extxyz"]})
+    assert len(read_run_data(d, two_files).files) == len(alone.files) + 1
+    d = d.model_copy(update={"training_files": []})
     held_out, _ = alone.part("test").names()[0]
-    d = d.model_copy(update={"training_files": [held_out]})
+    with pytest.raises(DataError, match="listed twice"):
+        read_run_data(d.model_copy(update={"training_files": [held_out]}), two_files)
+    (two_files / "copy.extxyz").write_bytes((two_files / held_out).read_bytes())
+    d = d.model_copy(update={"training_files": ["copy.extxyz"]})
     with pytest.raises(DataError, match=r"held-out frame that is in data\.training_files"):
         read_run_data(d, two_files)
 

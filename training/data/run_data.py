@@ -86,23 +86,25 @@ def read_run_data(d: DataSection, base: Path, forces: bool = True, stress: bool 
     """
     held_out = list(expand_files(d.test_files, base).values())
     others = [path for path in expand_files(d.files, base).values() if path not in held_out]
-    named = list(expand_files([str(path) for path in [*others, *held_out]], base).items())
-    frames, rejected = _read(d, named[: len(others)], forces)
+    extra = list(expand_files(d.training_files, base).values())
+    # together, so that no two have one name
+    paths = [str(path) for path in [*others, *held_out, *extra]]
+    names = {path: name for name, path in expand_files(paths, base).items()}
+    frames, rejected = _read(d, [(names[path], path) for path in others], forces)
     split = _split(d, frames)
     if held_out:
-        tests, without = _read(d, named[len(others) :], forces)
+        tests, without = _read(d, [(names[path], path) for path in held_out], forces)
         _check_unseen(frames, tests, "files")
         split = replace(split, test=len(frames) + np.arange(len(tests)))
         frames, rejected = frames + tests, rejected + without
-    extra = list(expand_files(d.training_files, base).items())
     if extra:
-        more, without = _read(d, extra, forces)
+        more, without = _read(d, [(names[path], path) for path in extra], forces)
         held_out_ones = frames.select(np.concatenate([split.validation, split.test]))
         _check_unseen(more, held_out_ones, "training_files")
         added = len(frames) + np.arange(len(more))
         split = replace(split, train=np.concatenate([split.train, added]))
         frames, rejected = frames + more, rejected + without
-    files = {name: checksum(path) for name, path in [*named, *extra]}
+    files = {name: checksum(path) for path, name in names.items()}
     data = RunData(frames, split, files, rejected)
     if stress and not any("stress" in results_of(atoms) for atoms in data.part("train")):
         raise DataError(
