@@ -120,6 +120,12 @@ def test_a_grid_may_grow_and_a_rate_that_diverges_loses(
         ({"sizes": [4, 8, 4]}, r"curve\.sizes: 4 is there twice"),
         ({"seeds": [0, -1]}, r"curve\.seeds\.1"),
         ({"learning_rates": [1e-3, 0.001]}, r"curve\.learning_rates: 0\.001 is there twice"),
+        ({"learning_rates": {"scratch": [1e-3]}}, r"one list, or one for each arm"),
+        ({"learning_rates": {"scratch": [], "tpainn": [1e-3]}}, r"curve\.learning_rates"),
+        (
+            {"learning_rates": {"scratch": [1e-3], "tpainn": [2e-3, 0.002]}},
+            r"curve\.learning_rates\.tpainn: 0\.002 is there twice",
+        ),
     ],
 )
 def test_points_that_cannot_be_run_are_refused(section: dict[str, Any], message: str) -> None:
@@ -127,6 +133,18 @@ def test_points_that_cannot_be_run_are_refused(section: dict[str, Any], message:
     settings["curve"] |= section
     with pytest.raises(ConfigError, match=message):
         check_config(settings, CurveConfig, "curve.yaml")
+
+
+def test_arms_may_try_rates_of_their_own(config: CurveConfig, data_file: Path) -> None:
+    rates = {"scratch": [2e-3, 4e-3], "tpainn": [1e-3]}
+    section = config.curve.model_copy(update={"sizes": [4], "seeds": [0], "learning_rates": rates})
+    folder = run_curve(
+        config.model_copy(update={"curve": section}), data_file.parent, progress=False
+    )
+    tried: dict[str, list[float]] = {"scratch": [], "tpainn": []}
+    for row in read_table(folder / "curve.csv"):
+        tried[row["arm"]].append(row["learning_rate"])
+    assert tried == rates
 
 
 def test_the_edge_of_the_grid_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:

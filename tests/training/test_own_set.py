@@ -24,7 +24,7 @@ from examples.water.own.ice import ice_ih
 from examples.water.own.sample import HERE, SamplingConfig, density_of, points_of
 from seedselect.campaign import Campaign
 from tpainn_calc.base.errors import ConfigError
-from tpainn_calc.base.frames import read_extxyz, write_extxyz
+from tpainn_calc.base.frames import DISTORTED, read_extxyz, write_extxyz
 from tpainn_calc.base.records import read_record, write_record
 from tpainn_calc.base.schema import check_config, load_config
 from training.forcefields.water_model import water_lattice
@@ -193,15 +193,19 @@ def test_sampling_covers_what_the_potential_is_for():
             assert height.max() - height.min() < point.start.cell[2, 2] - 6  # a vacuum
 
 
-def test_the_test_block_is_drawn_from_a_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("waters", "name", "formula", "number"),
+    [("32", "test", "H64O32", campaign.TEST), ("64", "size", "H128O64", campaign.SIZE)],
+)
+def test_the_test_block_is_drawn_from_a_run(tmp_path, monkeypatch, waters, name, formula, number):
     monkeypatch.setattr(test_block, "HERE", tmp_path)
     words = ["test_block", "water-fast", "--ps", "0.4", "--frames", "3", "-o", str(tmp_path / "r")]
-    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "argv", [*words, "--waters", waters])
     assert test_block.main() == 0
-    frames = read_extxyz(tmp_path / "test.extxyz.gz")
-    assert [atoms.get_chemical_formula() for atoms in frames] == ["H64O32"] * 3
+    frames = read_extxyz(tmp_path / f"{name}.extxyz.gz")
+    assert [atoms.get_chemical_formula() for atoms in frames] == [formula] * 3
     assert len({atoms.get_volume() for atoms in frames}) == 3  # constant pressure
-    assert {atoms.info["round"] for atoms in frames} == {campaign.TEST}
+    assert {atoms.info["round"] for atoms in frames} == {number}
 
 
 class TestCampaign:
@@ -214,6 +218,7 @@ class TestCampaign:
         monkeypatch.setattr(campaign, "HERE", tmp_path)
         monkeypatch.setattr(campaign, "LABELLED", tmp_path / "labelled.extxyz.gz")
         monkeypatch.setattr(campaign, "TEST_BLOCK", tmp_path / "tests.extxyz.gz")
+        monkeypatch.setattr(campaign, "SIZE_CHECK", tmp_path / "size-labels.extxyz.gz")
         monkeypatch.setattr(campaign, "ENGINE", tmp_path / "engine.json")
         return tmp_path
 
@@ -253,19 +258,33 @@ class TestCampaign:
         campaign.pack(place / "there")
         assert campaign.LABELLED.read_bytes() == before
 
-    def test_the_test_block_is_kept_apart(self, place):
+    @pytest.mark.parametrize("name", ["test", "size"])
+    def test_the_test_block_is_kept_apart(self, place, name):
         block = [water_lattice(4, 1.0, np.random.default_rng(10 + k)) for k in range(2)]
-        write_extxyz(place / "test.extxyz.gz", block)
+        write_extxyz(place / f"{name}.extxyz.gz", block)
         campaign.unpack(place / "here")
         self.label(place / "here" / "round-0", 3)
-        keys = self.label(place / "here" / "test", 2)
+        keys = self.label(place / "here" / name, 2)
         campaign.pack(place / "here")
-        trained, tested = read_extxyz(campaign.LABELLED), read_extxyz(campaign.TEST_BLOCK)
+        kept = {"test": campaign.TEST_BLOCK, "size": campaign.SIZE_CHECK}[name]
+        trained, tested = read_extxyz(campaign.LABELLED), read_extxyz(kept)
         assert [atoms.info["frame_hash"] for atoms in tested] == keys
         assert len(trained) == 3
         assert not {atoms.info["frame_hash"] for atoms in trained} & set(keys)
         campaign.unpack(place / "there")
-        assert LabelFolder(place / "there" / "test" / "labels").keys() == set(keys)
+        assert LabelFolder(place / "there" / name / "labels").keys() == set(keys)
+
+    def test_broken_molecules_are_marked(self, place):
+        path = place / "round-0.extxyz.gz"
+        frames = list(read_extxyz(path))
+        nearest = frames[1].get_distances(0, range(12), mic=True)[1:].argmin() + 1
+        frames[1].set_distance(0, nearest, 1.5, fix=0, mic=True)
+        write_extxyz(path, frames)
+        campaign.unpack(place / "here")
+        self.label(place / "here" / "round-0", 3)
+        campaign.pack(place / "here")
+        packed = {a.info["state_point"]: a for a in read_extxyz(campaign.LABELLED)}
+        assert [bool(packed[f"p{k}"].info.get(DISTORTED)) for k in range(3)] == [False, True, False]
 
     def test_nothing_is_packed_where_nothing_is_labelled(self, place):
         campaign.unpack(place / "here")
@@ -278,7 +297,8 @@ def test_frames_of_the_campaign_are_water():
         frames = read_extxyz(path)
         for atoms in frames:
             assert isinstance(atoms, Atoms)
-            assert atoms.get_chemical_formula() == "H64O32"
+            waters = 64 if number == campaign.SIZE else 32
+            assert atoms.get_chemical_formula() == f"H{2 * waters}O{waters}"
             assert atoms.info["round"] == number
 
 
@@ -289,12 +309,16 @@ def test_labels_of_the_next_set():
     assert len(frames) >= 23
     held = [atoms.positions for _, path in campaign.rounds() for atoms in read_extxyz(path)]
     for atoms in frames:
-        assert atoms.get_chemical_formula() == "H64O32"
+        waters = 64 if atoms.info["round"] == campaign.SIZE else 32
+        assert atoms.get_chemical_formula() == f"H{2 * waters}O{waters}"
         assert atoms.info["level"] == level
         assert np.abs(atoms.get_forces().sum(axis=0)).max() < 1e-6
         assert np.isfinite(atoms.get_stress()).all()
         assert atoms.info["label_net_force"] < 0.3  # eV/Å: the grid's
-        assert any(np.allclose(atoms.positions, positions) for positions in held)
+        assert any(
+            len(atoms) == len(positions) and np.allclose(atoms.positions, positions)
+            for positions in held
+        )
     assert len({atoms.info["frame_hash"] for atoms in frames}) == len(frames)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,7 @@ from training.fit.sections import (
 
 Arm = Literal["scratch", "tpainn"]
 ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
+Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
 class CurveSection(Section):
@@ -35,8 +37,9 @@ class CurveSection(Section):
         Numbers of DFT training frames.
     seeds : list of int
         Each draws its own nested subsets, weights and order of the data.
-    learning_rates : list of float
-        The grid, the same for both arms.
+    learning_rates : list of float, or by arm
+        The grid, the same for both arms, or one for ``scratch`` and one for ``tpainn``: a network
+        that has learnt wants gentler rates.
     grid_seeds : int
         With how many of the seeds the grid is searched; the others use what was best there.
     """
@@ -44,17 +47,29 @@ class CurveSection(Section):
     pretrained: PathText
     sizes: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
-    learning_rates: list[Rate] = Field(min_length=1)
+    learning_rates: Rates | dict[Arm, Rates]
     grid_seeds: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        for key in ("sizes", "seeds", "learning_rates"):
-            values = getattr(self, key)
+        lists: dict[str, Sequence[float]] = {"sizes": self.sizes, "seeds": self.seeds}
+        match self.learning_rates:
+            case dict() as rates if set(rates) != set(ARMS):
+                raise ValueError("curve.learning_rates: give one list, or one for each arm")
+            case dict() as rates:
+                lists |= {f"learning_rates.{arm}": rates[arm] for arm in ARMS}
+            case rates:
+                lists["learning_rates"] = rates
+        for key, values in lists.items():
             twice = [v for k, v in enumerate(values) if v in values[:k]]
             if twice:
                 raise ValueError(f"curve.{key}: {twice[0]} is there twice")
         return self
+
+    def rates(self, arm: Arm) -> list[float]:
+        """Learning rates that an arm tries."""
+        rates = self.learning_rates
+        return rates[arm] if isinstance(rates, dict) else rates
 
 
 class CurveConfig(RunConfig):

@@ -97,8 +97,8 @@ def _fill(config: CurveConfig, base: Path, output: Path, model: Path, progress: 
 def _n_runs(config: CurveConfig) -> int:
     c = config.curve
     grid = min(c.grid_seeds, len(c.seeds))
-    per_cell = grid * len(c.learning_rates) + len(c.seeds) - grid
-    return len(ARMS) * len(c.sizes) * per_cell
+    rates = sum(len(c.rates(arm)) for arm in ARMS)
+    return len(c.sizes) * (grid * rates + len(ARMS) * (len(c.seeds) - grid))
 
 
 def _cell(
@@ -112,14 +112,15 @@ def _cell(
 ) -> Iterator[dict[str, Any]]:
     c = config.curve
     first, others = c.seeds[: c.grid_seeds], c.seeds[c.grid_seeds :]
-    grid = [Point(arm, n_train, s, rate) for rate in c.learning_rates for s in first]
-    losses: dict[float, float] = dict.fromkeys(c.learning_rates, 0.0)
+    rates = c.rates(arm)
+    grid = [Point(arm, n_train, s, rate) for rate in rates for s in first]
+    losses: dict[float, float] = dict.fromkeys(rates, 0.0)
     results = {}
     for point in grid:
         results[point] = _run(config, base, output, data, model, point)
         losses[point.learning_rate] += results[point]["val_loss"] / len(first)
     best = min(losses, key=lambda rate: (losses[rate], rate))
-    _warn_of_edge(c.learning_rates, best, f"{arm}, N = {n_train}")
+    _warn_of_edge(rates, best, f"{arm}, N = {n_train}")
     for point in [*grid, *(Point(arm, n_train, s, best) for s in others)]:
         result = results.get(point) or _run(config, base, output, data, model, point)
         chosen = point.learning_rate == best

@@ -1,11 +1,12 @@
 """The campaign that labels our set: from what the repository holds, and back.
 
-``python -m examples.water.own.campaign unpack [FOLDER]`` makes a campaign of every round's frames
-and of the test block's (``round-K.extxyz.gz`` and ``test.extxyz.gz`` beside this file, in the order
-in which they are labelled) and puts the labels there that the repository holds; ``... pack
-[FOLDER]`` takes all labels of the campaigns into two files of ``examples/water/data``: that of the
-rounds, and that of the test block, which is never trained on. In between comes ``tpainn-train label
-FOLDER/round-K --engine converged.yaml``. ``label.sh`` does the three, and may be killed and given
+``python -m examples.water.own.campaign unpack [FOLDER]`` makes a campaign of every round's frames,
+of the test block's and of the size check's (``round-K.extxyz.gz``, ``test.extxyz.gz`` and
+``size.extxyz.gz`` beside this file, in the order in which they are labelled) and puts the labels
+there that the repository holds; ``... pack [FOLDER]`` takes all labels of the campaigns into three
+files of ``examples/water/data``: that of the rounds, and those of the test block and of the size
+check, which are never trained on. In between comes ``tpainn-train label FOLDER/round-K --engine
+converged.yaml``. ``label.sh`` does the three, and may be killed and given
 again at any time.
 """
 
@@ -15,19 +16,22 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 from examples.water.own.pack import DATA
 from seedselect.campaign import Campaign, PickSettings, begin
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.files import write_atomically
-from tpainn_calc.base.frames import read_extxyz, write_extxyz
+from tpainn_calc.base.frames import DISTORTED, read_extxyz, write_extxyz
 
 HERE = Path(__file__).parent
 LABELLED = DATA / "water-revpbe-d3-converged.extxyz.gz"
 TEST_BLOCK = DATA / "water-revpbe-d3-converged-test.extxyz.gz"
-#: Number of the test block among the rounds.
-TEST = -1
+SIZE_CHECK = DATA / "water-revpbe-d3-converged-size.extxyz.gz"
+#: Numbers among the rounds of what is never trained on.
+TEST, SIZE = -1, -2
 ENGINE = DATA / "engine-converged.json"
 KEPT = (
     "round",
@@ -39,16 +43,25 @@ KEPT = (
     "level",
     "frame_hash",
     "label_net_force",
+    DISTORTED,
 )
+#: Å: longer bonds of oxygen and hydrogen are broken.
+BROKEN_BOND = 1.3
 
 
 def rounds() -> Iterator[tuple[int, Path]]:
-    """Number and frames of the test block, and of every round."""
-    test = HERE / "test.extxyz.gz"
-    if test.is_file():
-        yield TEST, test
+    """Number and frames of the test block, of the size check, and of every round."""
+    for number, name in ((TEST, "test"), (SIZE, "size")):
+        path = HERE / f"{name}.extxyz.gz"
+        if path.is_file():
+            yield number, path
     for path in sorted(HERE.glob("round-*.extxyz.gz")):
         yield int(name_of(path).removeprefix("round-")), path
+
+
+def packed_file(number: int) -> Path:
+    """Return where the labels of a round, or of what is never trained on, are kept."""
+    return {TEST: TEST_BLOCK, SIZE: SIZE_CHECK}.get(number, LABELLED)
 
 
 def name_of(path: Path) -> str:
@@ -58,7 +71,8 @@ def name_of(path: Path) -> str:
 
 def labelled_frames() -> list[Atoms]:
     """All labels that the repository holds."""
-    return [a for path in (LABELLED, TEST_BLOCK) if path.is_file() for a in read_extxyz(path)]
+    files = (LABELLED, TEST_BLOCK, SIZE_CHECK)
+    return [atoms for path in files if path.is_file() for atoms in read_extxyz(path)]
 
 
 def unpack(folder: Path) -> None:
@@ -92,11 +106,11 @@ def unpack(folder: Path) -> None:
 
 def pack(folder: Path) -> None:
     """Take all labels into the repository's sets, round by round in the order of labelling."""
-    packed: dict[Path, list[Atoms]] = {LABELLED: [], TEST_BLOCK: []}
+    packed: dict[Path, list[Atoms]] = {}
     for number, frames in rounds():
         campaign = folder / name_of(frames)
         found = _labelled(campaign, number)
-        packed[TEST_BLOCK if number == TEST else LABELLED] += found
+        packed[packed_file(number)] = [*packed.get(packed_file(number), []), *found]
         if found:
             engine = json.loads((campaign / "labels" / "engine.json").read_text())
             write_atomically(ENGINE, json.dumps(engine, indent=1) + "\n")
@@ -114,9 +128,18 @@ def _labelled(campaign: Path, number: int) -> list[Atoms]:
         if path.is_file():
             (atoms,) = read_extxyz(path)
             atoms.info |= {"round": number, "order": entry.order}
+            if broken_molecules(atoms):  # an early model's doing: learnt from, and no usual water
+                atoms.info[DISTORTED] = True
             atoms.info = {key: atoms.info[key] for key in KEPT if key in atoms.info}
             found.append(atoms)
     return found
+
+
+def broken_molecules(atoms: Atoms) -> int:
+    """Oxygen atoms that have not two hydrogen atoms."""
+    bonded = neighbor_list("i", atoms, {("O", "H"): BROKEN_BOND})
+    hydrogens = np.bincount(bonded, minlength=len(atoms))[atoms.numbers == 8]
+    return int((hydrogens != 2).sum())
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-runs/own-set}
 
 python -m examples.water.own.campaign unpack "$folder"
-for campaign in "$folder"/round-* "$folder"/test; do
+for campaign in "$folder"/round-* "$folder"/test "$folder"/size; do
   [ -d "$campaign" ] || continue
   tpainn-train label "$campaign" --engine "$here/converged.yaml" --jobs "${JOBS:-1}"
 done

@@ -1,7 +1,8 @@
 """Geometries of the test block: the liquid at 300 K and 1 bar, where the potential is used.
 
 ``python -m examples.water.own.test_block MODEL`` runs 32 waters in LAMMPS and writes frames at
-equal distances as ``test.extxyz.gz`` beside this file. They are labelled like the rounds
+equal distances as ``test.extxyz.gz`` beside this file; ``--waters 64`` writes ``size.extxyz.gz``:
+is a potential that has seen 32 waters as good in a larger box? Both are labelled like the rounds
 (``campaign.py``), and never trained on. It can be interrupted.
 """
 
@@ -11,29 +12,33 @@ from pathlib import Path
 
 from ase import Atoms
 
-from examples.water.own.campaign import HERE, TEST
+from examples.water.own.campaign import HERE, SIZE, TEST
 from examples.water.properties.runs import Run, finish, read, runs_folder
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.frames import write_extxyz
 from tpainn_calc.observables.trajectory import spread, structures
 
+#: By the number of waters: its number among the rounds, and the name of its file.
+BLOCKS = {32: (TEST, "test"), 64: (SIZE, "size")}
+
 
 def main() -> int:
     """Entry point."""
     parser = command_parser("test_block", __doc__)
     parser.add_argument("model", help="model file or shipped name")
+    parser.add_argument("--waters", type=int, choices=sorted(BLOCKS), default=32)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--ps", type=float, default=75.0, help="of the run, its start included")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/own-test-block"))
     arguments = parser.parse_args()
 
     def body() -> None:
-        run = Run(32, 300.0, arguments.ps, pressure=1.0, outer=0.5, inner=0.5)
+        run = Run(arguments.waters, 300.0, arguments.ps, pressure=1.0, outer=0.5, inner=0.5)
         with runs_folder(arguments.output, arguments.model):
             finish([run], arguments.output)
             frames = draw(run, arguments.output, arguments.frames)
-        path = HERE / "test.extxyz.gz"
+        path = HERE / f"{BLOCKS[arguments.waters][1]}.extxyz.gz"
         write_extxyz(path, frames)
         print(f"{len(frames)} frames: {path}")
 
@@ -54,7 +59,8 @@ def draw(run: Run, folder: Path, count: int) -> list[Atoms]:
         raise ConfigError(f"--frames {count}: the run has {total - first} after its start")
     frames = structures(universe, spread(first, total, count))
     for atoms in frames:
-        atoms.info |= {"group": "test", "state_point": run.name, "round": TEST}
+        number, group = BLOCKS[run.waters]
+        atoms.info |= {"group": group, "state_point": run.name, "round": number}
         atoms.info |= {"temperature": run.temperature, "pressure": run.pressure}
     return frames
 

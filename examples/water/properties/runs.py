@@ -28,7 +28,10 @@ from tpainn_calc.observables import load_trajectory
 from training.classical.water import WaterSource
 from training.forcefields.water_model import VOLUME_AT_UNIT_DENSITY, mass_lines
 
-QUICKSTART = Path(__file__).parents[2] / "quickstart" / "water64.extxyz"
+EXAMPLES = Path(__file__).parents[2]
+QUICKSTART = EXAMPLES / "quickstart" / "water64.extxyz"
+#: Frames of 32 waters, q-SPC/Fw's at several temperatures.
+SMALL = EXAMPLES / "water" / "data" / "water-revpbe-d3.extxyz.gz"
 ELEMENTS = ["O", "H"]
 #: ps of a part, and between frames
 PART, FRAME = 5.0, 0.04
@@ -223,6 +226,9 @@ def start_of(run: Run) -> Atoms:
     """Liquid to start from, at the run's density: q-SPC/Fw's, or the quickstart's 64 waters."""
     if run.waters == 64:
         return scaled(read_extxyz(QUICKSTART)[0], run.density)
+    if run.waters == 32:  # by the seed, and without OpenMM
+        liquid = [atoms for atoms in read_extxyz(SMALL) if atoms.info["temperature"] == 300]
+        return scaled(liquid[run.seed % len(liquid)], run.density)
     source = WaterSource(
         model="q-spcfw",
         n_molecules=(run.waters,),
