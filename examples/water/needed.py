@@ -28,7 +28,7 @@ from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.observables import density
 from tpainn_calc.observables.trajectory import structures
 from training.study.config import Point
-from training.study.curve_figures import COLOURS, LABELS, plain_ticks
+from training.study.curve_figures import LABELS, colours, plain_ticks
 
 REFERENCE = "reference"
 #: g/cm³: what a potential may be off.
@@ -42,7 +42,7 @@ class Outcome:
     Attributes
     ----------
     arm : str
-        ``scratch``, ``tpainn`` or ``reference``.
+        That of the curve, or ``reference``.
     n_train : int
         DFT frames; 0 for the reference.
     seed : int
@@ -140,23 +140,22 @@ def draw(outcomes: list[Outcome], chosen: list[dict], path: Path) -> None:
     """Errors of forces and pressure on the test block, and of the density in dynamics."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     forces, pressure, densities = figure.subplots(1, 3)
+    colour = colours(row["arm"] for row in chosen)
     for axes, column, label in (
         (forces, "test_forces_meV_per_A_mae", "force MAE / (meV/Å)"),
         (pressure, "test_pressure_MPa_mean_error", "|mean error of the pressure| / MPa"),
     ):
-        for arm in COLOURS:
-            points = [(r["n_train"], abs(r[column]), r["seed"]) for r in chosen if r["arm"] == arm]
-            _points(axes, arm, points)
+        for arm in colour:
+            points = [(r["n_train"], abs(r[column])) for r in chosen if r["arm"] == arm]
+            _points(axes, points, colour[arm], LABELS.get(arm, arm))
         axes.set(ylabel=label, yscale="log")
     rho = reference_density(outcomes)
-    for arm in COLOURS:
+    for arm in colour:
         held = [o for o in outcomes if o.arm == arm and o.held]
-        _points(densities, arm, [(o.n_train, o.density - rho, o.seed) for o in held])
+        _points(densities, [(o.n_train, o.density - rho) for o in held], colour[arm])
     densities.axhspan(-AIM, AIM, color="0.9", zorder=0)
-    broke = [o for o in outcomes if not o.held]
-    for arm, colour in COLOURS.items():
-        n = [o.n_train for o in broke if o.arm == arm]
-        densities.plot(n, [0.02] * len(n), "x", color=colour,
+    for o in (o for o in outcomes if not o.held):
+        densities.plot(o.n_train, 0.02, "x", color=colour[o.arm],
                        transform=densities.get_xaxis_transform())  # fmt: skip
     densities.set(ylabel="error of the density / (g/cm³)", title="×: broke")
     sizes = sorted({int(row["n_train"]) for row in chosen})
@@ -170,13 +169,16 @@ def draw(outcomes: list[Outcome], chosen: list[dict], path: Path) -> None:
     save_figure(figure, path, (".png",))
 
 
-def _points(axes: Axes, arm: str, points: list[tuple[float, float, float]]) -> None:
+def _points(
+    axes: Axes, points: list[tuple[float, float]], colour: str, label: str | None = None
+) -> None:
     """Every seed a point, and a line through the means."""
-    sizes = sorted({n for n, _, _ in points})
-    axes.plot([n for n, _, _ in points], [y for _, y, _ in points], "o", ms=4,
-              color=COLOURS[arm], alpha=0.6)  # fmt: skip
-    means = [np.mean([y for m, y, _ in points if m == n]) for n in sizes]
-    axes.plot(sizes, means, color=COLOURS[arm], label=LABELS[arm])
+    if not points:
+        return
+    axes.plot(*zip(*points, strict=True), "o", ms=4, color=colour, alpha=0.6)
+    sizes = sorted({n for n, _ in points})
+    means = [np.mean([y for m, y in points if m == n]) for n in sizes]
+    axes.plot(sizes, means, color=colour, label=label)
 
 
 if __name__ == "__main__":

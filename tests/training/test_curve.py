@@ -120,7 +120,9 @@ def test_a_grid_may_grow_and_a_rate_that_diverges_loses(
         ({"sizes": [4, 8, 4]}, r"curve\.sizes: 4 is there twice"),
         ({"seeds": [0, -1]}, r"curve\.seeds\.1"),
         ({"learning_rates": [1e-3, 0.001]}, r"curve\.learning_rates: 0\.001 is there twice"),
-        ({"learning_rates": {"scratch": [1e-3]}}, r"one list, or one for each arm"),
+        ({"pretrained": {"scratch": "m"}}, r"scratch is the arm without a pretrained model"),
+        ({"pretrained": {"a/b": "m"}}, r"curve\.pretrained"),
+        ({"learning_rates": {"scratch": [1e-3]}}, r"one list, or one for each of scratch, tpainn"),
         ({"learning_rates": {"scratch": [], "tpainn": [1e-3]}}, r"curve\.learning_rates"),
         (
             {"learning_rates": {"scratch": [1e-3], "tpainn": [2e-3, 0.002]}},
@@ -145,6 +147,29 @@ def test_arms_may_try_rates_of_their_own(config: CurveConfig, data_file: Path) -
     for row in read_table(folder / "curve.csv"):
         tried[row["arm"]].append(row["learning_rate"])
     assert tried == rates
+
+
+def test_several_pretrained_models_are_arms(config: CurveConfig, data_file: Path) -> None:
+    base = data_file.parent
+    points = {"sizes": [4], "seeds": [0], "learning_rates": [1e-3]}
+    section = config.curve.model_copy(update=points)
+    folder = run_curve(config.model_copy(update={"curve": section}), base, progress=False)
+    first = {row["arm"]: row for row in read_table(folder / "curve.csv")}
+    assert isinstance(section.pretrained, str)
+
+    # an arm may come later, and one that is there begins where it began
+    tuned = str(folder.resolve() / "tpainn-n4-seed0-lr0.001" / "model.safetensors")
+    arms = {"tpainn": section.pretrained, "chain": tuned}
+    more = section.model_copy(update={"pretrained": arms})
+    run_curve(config.model_copy(update={"curve": more}), base, progress=False)
+    rows = {row["arm"]: row for row in read_table(folder / "curve.csv")}
+    assert set(rows) == {"scratch", "tpainn", "chain"}
+    assert rows["tpainn"] == first["tpainn"]
+    assert rows["chain"]["val_loss"] != rows["tpainn"]["val_loss"]
+
+    swapped = section.model_copy(update={"pretrained": {"tpainn": tuned}})
+    with pytest.raises(ConfigError, match="pretrained model: pretrained_sha256"):
+        run_curve(config.model_copy(update={"curve": swapped}), base, progress=False)
 
 
 def test_the_edge_of_the_grid_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -21,8 +21,10 @@ from training.fit.sections import (
     TuneSection,
 )
 
-Arm = Literal["scratch", "tpainn"]
-ARMS: tuple[Arm, Arm] = ("scratch", "tpainn")
+SCRATCH = "scratch"
+#: The arm that starts from a single pretrained model.
+TPAINN = "tpainn"
+Name = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=100)]
 Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
@@ -31,33 +33,36 @@ class CurveSection(Section):
 
     Attributes
     ----------
-    pretrained : str
-        Model file that the T-PaiNN arm starts from.
+    pretrained : str, or by arm
+        Model file that the arm ``tpainn`` starts from; or several, each with the name of its arm.
     sizes : list of int
         Numbers of DFT training frames.
     seeds : list of int
         Each draws its own nested subsets, weights and order of the data.
     learning_rates : list of float, or by arm
-        The grid, the same for both arms, or one for ``scratch`` and one for ``tpainn``: a network
-        that has learnt wants gentler rates.
+        The grid, the same for all arms, or one for each: a network that has learnt wants gentler
+        rates.
     grid_seeds : int
         With how many of the seeds the grid is searched; the others use what was best there.
     """
 
-    pretrained: PathText
+    pretrained: PathText | dict[Name, PathText]
     sizes: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
-    learning_rates: Rates | dict[Arm, Rates]
+    learning_rates: Rates | dict[Name, Rates]
     grid_seeds: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
+        if SCRATCH in self.starts:
+            raise ValueError("curve.pretrained: scratch is the arm without a pretrained model")
         lists: dict[str, Sequence[float]] = {"sizes": self.sizes, "seeds": self.seeds}
         match self.learning_rates:
-            case dict() as rates if set(rates) != set(ARMS):
-                raise ValueError("curve.learning_rates: give one list, or one for each arm")
+            case dict() as rates if set(rates) != set(self.arms):
+                names = ", ".join(self.arms)
+                raise ValueError(f"curve.learning_rates: give one list, or one for each of {names}")
             case dict() as rates:
-                lists |= {f"learning_rates.{arm}": rates[arm] for arm in ARMS}
+                lists |= {f"learning_rates.{arm}": rates[arm] for arm in self.arms}
             case rates:
                 lists["learning_rates"] = rates
         for key, values in lists.items():
@@ -66,7 +71,19 @@ class CurveSection(Section):
                 raise ValueError(f"curve.{key}: {twice[0]} is there twice")
         return self
 
-    def rates(self, arm: Arm) -> list[float]:
+    @property
+    def starts(self) -> dict[str, str]:
+        """Pretrained models by arm."""
+        if isinstance(self.pretrained, str):
+            return {TPAINN: self.pretrained}
+        return self.pretrained
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of all arms."""
+        return (SCRATCH, *self.starts)
+
+    def rates(self, arm: str) -> list[float]:
         """Learning rates that an arm tries."""
         rates = self.learning_rates
         return rates[arm] if isinstance(rates, dict) else rates
@@ -79,14 +96,14 @@ class CurveConfig(RunConfig):
     tune: TuneSection = TuneSection()
     curve: CurveSection
 
-    def run(self, point: Point, pretrained: Path) -> FitConfig:
+    def run(self, point: Point, pretrained: Path | None) -> FitConfig:
         """Configuration of one run.
 
         Parameters
         ----------
         point : Point
-        pretrained : Path
-            Where those of T-PaiNN start.
+        pretrained : Path, optional
+            Where it starts; none: from scratch.
         """
         data = self.data.model_copy(update={"n_train": point.n_train, "subset_seed": point.seed})
         optimizer: OptimizerSection = self.optimizer.model_copy(
@@ -94,7 +111,7 @@ class CurveConfig(RunConfig):
         )
         loss: LossSection = self.loss
         common: dict[str, Any] = {"output": point.key, "seed": point.seed, "device": self.device}
-        if point.arm == "scratch":
+        if pretrained is None:
             return TrainingConfig(
                 **common, data=data, loss=loss, optimizer=optimizer, model=self.model
             )
@@ -112,7 +129,7 @@ class CurveConfig(RunConfig):
 class Point:
     """One run of a curve."""
 
-    arm: Arm
+    arm: str
     n_train: int
     seed: int
     learning_rate: float

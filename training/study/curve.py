@@ -1,7 +1,7 @@
 """Learning curves: scratch against T-PaiNN over the number of DFT frames, fairly.
 
-Both arms see the same nested subsets, the same validation set, the same budget of steps and the
-same grid of learning rates, of which each takes its best on the validation set, for every size.
+All arms see the same nested subsets, the same validation set, the same budget of steps and a
+grid of learning rates, of which each takes its best on the validation set, for every size.
 The test set is looked at once, for the chosen learning rate.
 """
 
@@ -30,7 +30,7 @@ from training.fit.evaluation import evaluate
 from training.fit.model import write_model
 from training.fit.trainer import train
 from training.run_folder import run_folder
-from training.study.config import ARMS, Arm, CurveConfig, Point
+from training.study.config import CurveConfig, Point
 from training.study.curve_figures import draw
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
 
     Run it again after an interruption: finished points are not repeated, one that was under way
     continues from its last checkpoint, and table and figures come out the same. So with more
-    sizes, seeds or learning rates. A rate at which training diverges loses.
+    arms, sizes, seeds or learning rates. A rate at which training diverges loses.
 
     Parameters
     ----------
@@ -65,13 +65,15 @@ def run_curve(config: CurveConfig, base: Path, progress: bool = True) -> Path:
         If another process works in it.
     """
     output = expand_path(config.output, base)
-    model = find_model(expand_path(config.curve.pretrained, base))
-    with run_folder(output, config, partial(_record, config, output, model)):
-        _fill(config, base, output, model, progress)
+    models = {arm: find_model(expand_path(p, base)) for arm, p in config.curve.starts.items()}
+    with run_folder(output, config, partial(_record, config, output, models)):
+        _fill(config, base, output, models, progress)
     return output
 
 
-def _fill(config: CurveConfig, base: Path, output: Path, model: Path, progress: bool) -> None:
+def _fill(
+    config: CurveConfig, base: Path, output: Path, models: dict[str, Path], progress: bool
+) -> None:
     data = read_run_data(
         config.data, base, forces=config.loss.forces > 0, stress=config.loss.stress > 0
     )
@@ -83,8 +85,8 @@ def _fill(config: CurveConfig, base: Path, output: Path, model: Path, progress: 
     rows: list[dict[str, Any]] = []
     with tqdm(total=_n_runs(config), disable=not progress, unit="run") as bar:
         for n in config.curve.sizes:
-            for arm in ARMS:
-                for row in _cell(config, base, output, data, model, arm, n):
+            for arm in config.curve.arms:
+                for row in _cell(config, base, output, data, models.get(arm), arm, n):
                     rows.append(row)
                     bar.update()
                     bar.set_postfix_str(f"{row['arm']} N={row['n_train']}")
@@ -97,8 +99,8 @@ def _fill(config: CurveConfig, base: Path, output: Path, model: Path, progress: 
 def _n_runs(config: CurveConfig) -> int:
     c = config.curve
     grid = min(c.grid_seeds, len(c.seeds))
-    rates = sum(len(c.rates(arm)) for arm in ARMS)
-    return len(c.sizes) * (grid * rates + len(ARMS) * (len(c.seeds) - grid))
+    rates = sum(len(c.rates(arm)) for arm in c.arms)
+    return len(c.sizes) * (grid * rates + len(c.arms) * (len(c.seeds) - grid))
 
 
 def _cell(
@@ -106,8 +108,8 @@ def _cell(
     base: Path,
     output: Path,
     data: RunData,
-    model: Path,
-    arm: Arm,
+    model: Path | None,
+    arm: str,
     n_train: int,
 ) -> Iterator[dict[str, Any]]:
     c = config.curve
@@ -146,7 +148,7 @@ def _warn_of_edge(rates: list[float], best: float, cell: str) -> None:
 
 
 def _run(
-    config: CurveConfig, base: Path, output: Path, data: RunData, model: Path, point: Point
+    config: CurveConfig, base: Path, output: Path, data: RunData, model: Path | None, point: Point
 ) -> dict[str, float]:
     folder = output / point.key
     done = folder / "validation.json"
@@ -190,12 +192,15 @@ def _histories(output: Path, rows: list[dict[str, Any]]) -> Iterator[dict[str, A
                 yield {**line, **asdict(point)}  # the rate is that of the grid
 
 
-def _record(config: CurveConfig, output: Path, model: Path) -> None:
-    # sizes, seeds and grid may grow later, and files may move: what is there stays valid
+def _record(config: CurveConfig, output: Path, models: dict[str, Path]) -> None:
+    # arms, sizes, seeds and grid may grow later, and files may move: what is there stays valid
     settings = config.model_dump(mode="json", exclude={"output": True, "curve": True})
-    record_once(
-        output / "curve.json",
-        {"pretrained_sha256": checksum(model), "config": settings},
-        f"{output} holds a curve of another configuration or pretrained model: {{key}}; choose "
-        "another output folder",
-    )
+    records: dict[str, dict[str, Any]] = {"curve.json": {"config": settings}}
+    records |= {f"{arm}.json": {"pretrained_sha256": checksum(m)} for arm, m in models.items()}
+    for name, record in records.items():
+        record_once(
+            output / name,
+            record,
+            f"{output} holds a curve of another configuration or pretrained model: {{key}}; choose "
+            "another output folder",
+        )

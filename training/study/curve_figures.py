@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {"scratch": "#c8442b", "tpainn": "#2a6fbb"}
+#: Of arms with names of their own, in order.
+MORE_COLOURS = ("#3a8f5c", "#8a5aa8", "#c8922b", "#4a4a4a")
 LABELS = {"scratch": "scratch", "tpainn": "T-PaiNN"}
 QUANTITIES = {
     "test_energy_meV_per_atom_mae": "energy MAE / (meV/atom)",
@@ -38,6 +40,13 @@ def summarise(rows: list[dict[str, Any]], quantity: str) -> dict[str, dict[int, 
         arm: {n: np.array(values) for n, values in sorted(cells.items())}
         for arm, cells in found.items()
     }
+
+
+def colours(arms: Iterable[str]) -> dict[str, str]:
+    """Colour of every arm."""
+    others = iter(MORE_COLOURS * 10)
+    found = dict.fromkeys(arms)
+    return {arm: COLOURS[arm] if arm in COLOURS else next(others) for arm in found}
 
 
 def draw(folder: Path) -> None:
@@ -83,24 +92,27 @@ def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     summaries = {q: s for q, s in summaries.items() if s}
     figure = Figure(figsize=(4.6 * len(summaries), 6.4), layout="constrained")
     axes = figure.subplots(2, len(summaries), squeeze=False, sharex=True, height_ratios=(2, 1))
+    colour = colours(row["arm"] for row in rows)
     for (quantity, summary), upper, lower in zip(summaries.items(), *axes, strict=True):
         for arm, cells in summary.items():
             n = np.array(list(cells))
             mean = np.array([v.mean() for v in cells.values()])
             low = mean - np.array([v.min() for v in cells.values()])
             high = np.array([v.max() for v in cells.values()]) - mean
-            bars = {"yerr": [low, high], "capsize": 3, "marker": "o", "color": COLOURS[arm]}
-            upper.errorbar(n, mean, label=LABELS[arm], **bars)
+            bars = {"yerr": [low, high], "capsize": 3, "marker": "o", "color": colour[arm]}
+            upper.errorbar(n, mean, label=LABELS.get(arm, arm), **bars)
         upper.set_xscale("log")
         upper.set_yscale("log")
         upper.set_ylabel(QUANTITIES[quantity])
         plain_ticks(upper, sorted(set().union(*summary.values())))
         upper.legend(title="mean, smallest, largest")
-        both = sorted(set(summary.get("scratch", {})) & set(summary.get("tpainn", {})))
-        ratios = [summary["scratch"][n].mean() / summary["tpainn"][n].mean() for n in both]
-        lower.plot(both, ratios, "o-", color="0.3")
+        scratch = summary.get("scratch", {})
+        for arm, cells in summary.items():
+            both = sorted(set(scratch) & set(cells)) if arm != "scratch" else []
+            ratios = [scratch[n].mean() / cells[n].mean() for n in both]
+            lower.plot(both, ratios, "o-", color=colour[arm])
         lower.axhline(1.0, color="0.7", lw=1)
-        lower.set_ylabel("scratch / T-PaiNN")
+        lower.set_ylabel("scratch / tuned")
         lower.set_xlabel("DFT training frames")
     figure.savefig(path, dpi=130)
 
@@ -115,14 +127,14 @@ def _draw_convergence(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(3.4 * len(sizes), 3.6), layout="constrained")
     axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
     for axis, n in zip(axes, sizes, strict=True):
-        for arm, colour in COLOURS.items():
+        for arm, colour in colours(row["arm"] for row in rows).items():
             runs: dict[float, list[tuple[float, float]]] = {}
             for row in rows:
                 if row["arm"] == arm and row["n_train"] == n:
                     runs.setdefault(row["seed"], []).append((row["step"], 1e3 * row[column]))
             for number, points in enumerate(runs.values()):
                 x, y = zip(*sorted(points), strict=True)
-                label = LABELS[arm] if number == 0 else None
+                label = LABELS.get(arm, arm) if number == 0 else None
                 axis.plot(x, y, color=colour, lw=1.2, label=label)
         axis.set_yscale("log")
         axis.set_title(f"N = {n}")
