@@ -18,6 +18,7 @@ LABELS = {"scratch": "scratch", "tpainn": "T-PaiNN"}
 QUANTITIES = {
     "test_energy_meV_per_atom_mae": "energy MAE / (meV/atom)",
     "test_forces_meV_per_A_mae": "force MAE / (meV/Å)",
+    "test_stress_MPa_mae": "stress MAE / MPa",
 }
 
 
@@ -94,6 +95,8 @@ def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots(2, len(summaries), squeeze=False, sharex=True, height_ratios=(2, 1))
     colour = colours(row["arm"] for row in rows)
     for (quantity, summary), upper, lower in zip(summaries.items(), *axes, strict=True):
+        sizes = sorted(set().union(*summary.values()))
+        upper.set(xscale="log", xlim=(sizes[0] / 1.3, sizes[-1] * 1.3))  # of one size, too
         for arm, cells in summary.items():
             n = np.array(list(cells))
             mean = np.array([v.mean() for v in cells.values()])
@@ -101,10 +104,9 @@ def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
             high = np.array([v.max() for v in cells.values()]) - mean
             bars = {"yerr": [low, high], "capsize": 3, "marker": "o", "color": colour[arm]}
             upper.errorbar(n, mean, label=LABELS.get(arm, arm), **bars)
-        upper.set_xscale("log")
         upper.set_yscale("log")
         upper.set_ylabel(QUANTITIES[quantity])
-        plain_ticks(upper, sorted(set().union(*summary.values())))
+        plain_ticks(upper, sizes)
         upper.legend(title="mean, smallest, largest")
         scratch = summary.get("scratch", {})
         for arm, cells in summary.items():
