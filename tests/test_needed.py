@@ -38,7 +38,10 @@ def test_every_chosen_model_is_run_beside_the_reference(curve, monkeypatch, caps
     assert len({row["density"] for row in table}) == 1
     assert {row["broken"] for row in table} == {0}
     assert {row["ps"] for row in table} == {0.8}
-    assert "tpainn, N = 10: off by +0.000 g/cm³; 0 of 1 broke" in capsys.readouterr().out
+    assert (
+        "tpainn, N = 10: off by +0.000 g/cm³; 0 of 1 broke or boiled away"
+        in capsys.readouterr().out
+    )
     assert (curve / "needed.png").stat().st_size > 10_000
 
 
@@ -53,9 +56,10 @@ def test_a_run_that_breaks_is_an_answer(tmp_path):
 def test_models_that_broke_have_no_density():
     held = needed.Outcome("tpainn", 10, 0, 30.0, 0, 0.905, 0.01)
     broke = needed.Outcome("scratch", 10, 0, 5.0, -1, np.nan, np.nan)
+    gas = needed.Outcome("scratch", 10, 1, 30.0, 0, 0.04, 0.02)
     reference = needed.Outcome("reference", 0, 0, 30.0, 0, 0.907, 0.01)
-    assert list(needed.describe([reference, held, broke])) == [
+    assert list(needed.describe([reference, held, broke, gas])) == [
         "reference: 0.907 g/cm³",
-        "scratch, N = 10: off by none g/cm³; 1 of 1 broke",
-        "tpainn, N = 10: off by -0.002 g/cm³; 0 of 1 broke",
+        "scratch, N = 10: off by none g/cm³; 2 of 2 broke or boiled away",
+        "tpainn, N = 10: off by -0.002 g/cm³; 0 of 1 broke or boiled away",
     ]

@@ -3,8 +3,8 @@
 ``python -m examples.water.needed CURVE [--reference MODEL]`` runs 32 waters at 300 K and 1 bar in
 LAMMPS with every model that ``tpainn-train curve`` chose (steps of 1 fs with hydrogens of 3 u,
 which change no average), and with a potential that knows the density, seed by seed. Runs that break
-are part of the answer. It writes ``density.csv`` and ``needed.png`` into the curve's folder, and
-can be interrupted.
+or boil away are part of the answer. It writes ``density.csv`` and ``needed.png`` into the curve's
+folder, and can be interrupted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from training.study.config import Point
 from training.study.curve_figures import LABELS, colours, plain_ticks
 
 REFERENCE = "reference"
+#: g/cm³: what is thinner is no liquid.
+VAPOUR = 0.5
 #: g/cm³: what a potential may be off.
 AIM = 0.01
 
@@ -64,8 +66,8 @@ class Outcome:
 
     @property
     def held(self) -> bool:
-        """True if there was water to the end."""
-        return self.broken == 0
+        """True if there was liquid water to the end."""
+        return self.broken == 0 and self.density > VAPOUR
 
 
 def main() -> int:
@@ -122,8 +124,9 @@ def describe(outcomes: list[Outcome]) -> Iterator[str]:
     for arm, n in cells(outcomes):
         runs = [o for o in outcomes if (o.arm, o.n_train) == (arm, n)]
         differences = ", ".join(f"{o.density - rho:+.3f}" for o in runs if o.held) or "none"
-        broken = sum(not o.held for o in runs)
-        yield f"{arm}, N = {n}: off by {differences} g/cm³; {broken} of {len(runs)} broke"
+        lost = sum(not o.held for o in runs)
+        fate = f"{lost} of {len(runs)} broke or boiled away"
+        yield f"{arm}, N = {n}: off by {differences} g/cm³; {fate}"
 
 
 def reference_density(outcomes: list[Outcome]) -> float:
@@ -157,7 +160,7 @@ def draw(outcomes: list[Outcome], chosen: list[dict], path: Path) -> None:
     for o in (o for o in outcomes if not o.held):
         densities.plot(o.n_train, 0.02, "x", color=colour[o.arm],
                        transform=densities.get_xaxis_transform())  # fmt: skip
-    densities.set(ylabel="error of the density / (g/cm³)", title="×: broke")
+    densities.set(ylabel="error of the density / (g/cm³)", title="×: broke or boiled away")
     sizes = sorted({int(row["n_train"]) for row in chosen})
     for axes in (forces, pressure, densities):
         axes.set(xlabel="DFT training frames", xscale="log")
