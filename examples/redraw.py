@@ -10,7 +10,7 @@ from training.study import curve_figures
 from training.teachers import figures as teachers_figures
 
 EXAMPLES = Path(__file__).parent
-CURVES = ("water/study", "water/own", "qm9/study")
+CURVES = ("water/study", "water/own", "water/potential/study", "qm9/study")
 TEACHERS = ("water/study", "qm9/study")
 
 
