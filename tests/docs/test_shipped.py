@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from examples.water.needed import Outcome
 from tpainn_calc.base.tables import read_table
 from tpainn_calc.manifest import read_manifest
 
@@ -155,6 +156,35 @@ def test_documents_have_the_verification(name):
             found["density_error_error_g_per_cm3"],
         ],
     )
+
+
+ARMS = {"scratch": "scratch", "tpainn": "T-PaiNN", "three-levels": "T-PaiNN, three levels"}
+COLUMNS = (
+    "test_forces_meV_per_A_mae",
+    "test_energy_meV_per_atom_mae",
+    "test_stress_MPa_mae",
+    "test_pressure_MPa_mean_error",
+)
+
+
+@pytest.mark.parametrize("n", [10, 50])
+@pytest.mark.parametrize("arm", ARMS)
+def test_documents_have_the_study(arm, n):
+    """Means of the seeds in both, their spread in the longer one; pressures by their size."""
+    curve = read_table(TUNED / "study" / "curve.csv")
+    runs = [r for r in curve if r["chosen"] and (r["arm"], r["n_train"]) == (arm, n)]
+    assert len(runs) == 3
+    columns = [[abs(r[c]) for r in runs] for c in COLUMNS]
+    means = [sum(column) / 3 for column in columns]
+    spread = [x for c, m in zip(columns, means, strict=True) for x in (m, min(c), max(c))]
+    density = read_table(TUNED / "study" / "density.csv")
+    fates = [Outcome(**r) for r in density if (r["arm"], r["n_train"]) == (arm, n)]
+    liquid = [sum(o.held for o in fates), len(fates)]
+    row = rf"\| N = {n}, {ARMS[arm]} \| "
+    short = row + rf"{NUMBER} \| " * 4 + rf"{NUMBER} of {NUMBER} \|"
+    says(text_of("README.md"), short, [*means, *liquid])
+    long = row + rf"{NUMBER} \({NUMBER} to {NUMBER}\) \| " * 4 + rf"{NUMBER} of {NUMBER}:"
+    says(text_of("examples/water/potential/README.md"), long, [*spread, *liquid])
 
 
 def test_the_tuned_potential_is_a_t_painn():

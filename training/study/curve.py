@@ -196,7 +196,8 @@ def _record(config: CurveConfig, output: Path, models: dict[str, Path]) -> None:
     # arms, sizes, seeds and grid may grow later, and files may move: what is there stays valid
     settings = config.model_dump(mode="json", exclude={"output": True, "curve": True})
     records: dict[str, dict[str, Any]] = {"curve.json": {"config": settings}}
-    records |= {f"{arm}.json": {"pretrained_sha256": checksum(m)} for arm, m in models.items()}
+    for arm, model in models.items():
+        records[f"pretrained-{arm}.json"] = {"pretrained_sha256": checksum(model)}
     for name, record in records.items():
         record_once(
             output / name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def summarise(rows: list[dict[str, Any]], quantity: str) -> dict[str, dict[int, 
 
 def colours(arms: Iterable[str]) -> dict[str, str]:
     """Colour of every arm."""
-    others = iter(MORE_COLOURS * 10)
+    others = cycle(MORE_COLOURS)
     found = dict.fromkeys(arms)
     return {arm: COLOURS[arm] if arm in COLOURS else next(others) for arm in found}
 
