@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from examples.water import needed
+from examples.water.properties import runs
 from examples.water.properties.runs import Run, runs_folder
 from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.manifest import find_model
@@ -43,6 +44,26 @@ def test_every_chosen_model_is_run_beside_the_reference(curve, monkeypatch, caps
         in capsys.readouterr().out
     )
     assert (curve / "needed.png").stat().st_size > 10_000
+
+
+def test_whole_parts_are_run_and_their_length_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "PART", 0.2)
+    run = Run(32, 300.0, 0.5, 1.0, outer=1.0, inner=1.0, hydrogen=3.0)
+    with runs_folder(tmp_path, "water-fast"):
+        found = needed.outcome(run, tmp_path, "tpainn", 10, 0)
+    assert found.held
+    assert found.ps == pytest.approx(0.6)
+
+
+def test_a_curve_without_stress_is_refused_before_any_run(curve, monkeypatch, capsys):
+    rows = read_table(curve / "curve.csv")
+    for row in rows:
+        row.pop("test_pressure_MPa_mean_error", None)
+    write_table(curve / "curve.csv", rows)
+    monkeypatch.setattr(sys, "argv", ["needed", str(curve)])
+    assert needed.main() == 2
+    assert "curve.csv has no test_pressure_MPa_mean_error" in capsys.readouterr().err
+    assert not (curve / "density").exists()
 
 
 def test_a_run_that_breaks_is_an_answer(tmp_path):

@@ -23,6 +23,7 @@ from examples.water.own.campaign import broken_molecules
 from examples.water.properties.runs import Run, read, run_parts, runs_folder
 from lammps_plugin.run import LammpsError
 from tpainn_calc.base.command import command_parser, run_command
+from tpainn_calc.base.errors import DataError
 from tpainn_calc.base.figures import save_figure
 from tpainn_calc.base.tables import read_table, write_table
 from tpainn_calc.observables import density
@@ -31,6 +32,8 @@ from training.study.config import Point
 from training.study.curve_figures import LABELS, colours, plain_ticks
 
 REFERENCE = "reference"
+#: Columns of ``curve.csv``.
+FORCES, PRESSURE = "test_forces_meV_per_A_mae", "test_pressure_MPa_mean_error"
 #: g/cm³: what is thinner is no liquid.
 VAPOUR = 0.5
 #: g/cm³: what a potential may be off.
@@ -84,10 +87,13 @@ def needed(arguments: argparse.Namespace) -> None:
     """Run what is not there yet, and write the table and the figure."""
     curve: Path = arguments.curve
     chosen = [row for row in read_table(curve / "curve.csv") if row["chosen"]]
+    for column in (FORCES, PRESSURE):  # before hours of dynamics
+        if any(column not in row for row in chosen):
+            raise DataError(f"{curve / 'curve.csv'} has no {column}: test on forces and stress")
     seeds = sorted({int(row["seed"]) for row in chosen})
     models = [(REFERENCE, 0, seed, arguments.reference) for seed in seeds]
     for row in chosen:
-        point = Point(row["arm"], int(row["n_train"]), int(row["seed"]), row["learning_rate"])
+        point = Point.of(row)
         model = str(curve / point.key / "model.safetensors")
         models.append((point.arm, point.n_train, point.seed, model))
     outcomes = []
@@ -105,10 +111,10 @@ def needed(arguments: argparse.Namespace) -> None:
 
 def outcome(run: Run, folder: Path, arm: str, n_train: int, seed: int) -> Outcome:
     """Run it to its end, or until it breaks."""
-    ps, length = 0.0, run.length / run.parts
+    ps = 0.0
     try:
         for part in run_parts(run, folder):
-            ps = (part + 1) * length
+            ps = (part + 1) * run.part
     except LammpsError:
         return Outcome(arm, n_train, seed, ps, -1, np.nan, np.nan)
     universe, first = read(run, folder)
@@ -121,7 +127,7 @@ def describe(outcomes: list[Outcome]) -> Iterator[str]:
     """Lines for the terminal: every arm and size against the reference."""
     rho = reference_density(outcomes)
     yield f"reference: {rho:.3f} g/cm³"
-    for arm, n in cells(outcomes):
+    for arm, n in sorted({(o.arm, o.n_train) for o in outcomes if o.arm != REFERENCE}):
         runs = [o for o in outcomes if (o.arm, o.n_train) == (arm, n)]
         differences = ", ".join(f"{o.density - rho:+.3f}" for o in runs if o.held) or "none"
         lost = sum(not o.held for o in runs)
@@ -134,19 +140,14 @@ def reference_density(outcomes: list[Outcome]) -> float:
     return float(np.mean([o.density for o in outcomes if o.arm == REFERENCE]))
 
 
-def cells(outcomes: list[Outcome]) -> list[tuple[str, int]]:
-    """Arms and sizes, without the reference."""
-    return sorted({(o.arm, o.n_train) for o in outcomes if o.arm != REFERENCE})
-
-
 def draw(outcomes: list[Outcome], chosen: list[dict], path: Path) -> None:
     """Errors of forces and pressure on the test block, and of the density in dynamics."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     forces, pressure, densities = figure.subplots(1, 3)
     colour = colours(row["arm"] for row in chosen)
     for axes, column, label in (
-        (forces, "test_forces_meV_per_A_mae", "force MAE / (meV/Å)"),
-        (pressure, "test_pressure_MPa_mean_error", "|mean error of the pressure| / MPa"),
+        (forces, FORCES, "force MAE / (meV/Å)"),
+        (pressure, PRESSURE, "|mean error of the pressure| / MPa"),
     ):
         for arm in colour:
             points = [(r["n_train"], abs(r[column])) for r in chosen if r["arm"] == arm]
@@ -164,10 +165,10 @@ def draw(outcomes: list[Outcome], chosen: list[dict], path: Path) -> None:
     sizes = sorted({int(row["n_train"]) for row in chosen})
     for axes in (forces, pressure, densities):
         axes.set(xlabel="DFT training frames", xscale="log")
-        axes.set_xticks(sizes, [str(n) for n in sizes])
-        axes.minorticks_off()
     for axes in (forces, pressure):
         plain_ticks(axes, sizes)
+    densities.set_xticks(sizes, [str(n) for n in sizes])
+    densities.minorticks_off()
     forces.legend(frameon=False)
     save_figure(figure, path, (".png",))
 

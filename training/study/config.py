@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,7 +24,7 @@ from training.fit.sections import (
 SCRATCH = "scratch"
 #: The arm that starts from a single pretrained model.
 TPAINN = "tpainn"
-Name = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=100)]
+ArmName = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=100)]
 Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
@@ -46,25 +46,28 @@ class CurveSection(Section):
         With how many of the seeds the grid is searched; the others use what was best there.
     """
 
-    pretrained: PathText | dict[Name, PathText]
+    pretrained: PathText | dict[ArmName, PathText]
     sizes: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
-    learning_rates: Rates | dict[Name, Rates]
+    learning_rates: Rates | dict[ArmName, Rates]
     grid_seeds: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _an_entry_for_each_arm(self) -> Self:
         if SCRATCH in self.starts:
             raise ValueError("curve.pretrained: scratch is the arm without a pretrained model")
+        if isinstance(self.learning_rates, dict) and set(self.learning_rates) != set(self.arms):
+            names = ", ".join(self.arms)
+            raise ValueError(f"curve.learning_rates: give one list, or one for each of {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
         lists: dict[str, Sequence[float]] = {"sizes": self.sizes, "seeds": self.seeds}
-        match self.learning_rates:
-            case dict() as rates if set(rates) != set(self.arms):
-                names = ", ".join(self.arms)
-                raise ValueError(f"curve.learning_rates: give one list, or one for each of {names}")
-            case dict() as rates:
-                lists |= {f"learning_rates.{arm}": rates[arm] for arm in self.arms}
-            case rates:
-                lists["learning_rates"] = rates
+        if isinstance(self.learning_rates, dict):
+            lists |= {f"learning_rates.{arm}": r for arm, r in self.learning_rates.items()}
+        else:
+            lists["learning_rates"] = self.learning_rates
         for key, values in lists.items():
             twice = [v for k, v in enumerate(values) if v in values[:k]]
             if twice:
@@ -133,6 +136,11 @@ class Point:
     n_train: int
     seed: int
     learning_rate: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Point of a row of ``curve.csv``."""
+        return cls(row["arm"], int(row["n_train"]), int(row["seed"]), float(row["learning_rate"]))
 
     @property
     def key(self) -> str:

@@ -187,7 +187,7 @@ def _test(folder: Path, data: RunData) -> dict[str, float]:
 def _histories(output: Path, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in rows:
         if row["chosen"]:
-            point = Point(row["arm"], row["n_train"], row["seed"], row["learning_rate"])
+            point = Point.of(row)
             for line in read_table(output / point.key / "metrics.csv"):
                 yield {**line, **asdict(point)}  # the rate is that of the grid
 

@@ -109,9 +109,9 @@ def _draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
         upper.set_ylabel(QUANTITIES[quantity])
         plain_ticks(upper, sizes)
         upper.legend(title="mean, smallest, largest")
-        scratch = summary.get("scratch", {})
+        scratch = summary.pop("scratch", {})
         for arm, cells in summary.items():
-            both = sorted(set(scratch) & set(cells)) if arm != "scratch" else []
+            both = sorted(set(scratch) & set(cells))
             ratios = [scratch[n].mean() / cells[n].mean() for n in both]
             lower.plot(both, ratios, "o-", color=colour[arm])
         lower.axhline(1.0, color="0.7", lw=1)
@@ -129,8 +129,9 @@ def _draw_convergence(rows: list[dict[str, Any]], path: Path) -> None:
     sizes = sorted({int(row["n_train"]) for row in rows})
     figure = Figure(figsize=(3.4 * len(sizes), 3.6), layout="constrained")
     axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
+    colour_of = colours(row["arm"] for row in rows)
     for axis, n in zip(axes, sizes, strict=True):
-        for arm, colour in colours(row["arm"] for row in rows).items():
+        for arm, colour in colour_of.items():
             runs: dict[float, list[tuple[float, float]]] = {}
             for row in rows:
                 if row["arm"] == arm and row["n_train"] == n:

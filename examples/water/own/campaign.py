@@ -6,8 +6,7 @@ of the test block's and of the size check's (``round-K.extxyz.gz``, ``test.extxy
 there that the repository holds; ``... pack [FOLDER]`` takes all labels of the campaigns into three
 files of ``examples/water/data``: that of the rounds, and those of the test block and of the size
 check, which are never trained on. In between comes ``tpainn-train label FOLDER/round-K --engine
-converged.yaml``. ``label.sh`` does the three, and may be killed and given
-again at any time.
+converged.yaml``. ``label.sh`` does the three, and may be killed and given again at any time.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ TEST_BLOCK = DATA / "water-revpbe-d3-converged-test.extxyz.gz"
 SIZE_CHECK = DATA / "water-revpbe-d3-converged-size.extxyz.gz"
 #: Numbers among the rounds of what is never trained on.
 TEST, SIZE = -1, -2
+HELD_OUT = {"test": TEST, "size": SIZE}
 ENGINE = DATA / "engine-converged.json"
 KEPT = (
     "round",
@@ -51,7 +51,7 @@ BROKEN_BOND = 1.3
 
 def rounds() -> Iterator[tuple[int, Path]]:
     """Number and frames of the test block, of the size check, and of every round."""
-    for number, name in ((TEST, "test"), (SIZE, "size")):
+    for name, number in HELD_OUT.items():
         path = HERE / f"{name}.extxyz.gz"
         if path.is_file():
             yield number, path
@@ -110,7 +110,7 @@ def pack(folder: Path) -> None:
     for number, frames in rounds():
         campaign = folder / name_of(frames)
         found = _labelled(campaign, number)
-        packed[packed_file(number)] = [*packed.get(packed_file(number), []), *found]
+        packed.setdefault(packed_file(number), []).extend(found)
         if found:
             engine = json.loads((campaign / "labels" / "engine.json").read_text())
             write_atomically(ENGINE, json.dumps(engine, indent=1) + "\n")

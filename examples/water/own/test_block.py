@@ -12,15 +12,15 @@ from pathlib import Path
 
 from ase import Atoms
 
-from examples.water.own.campaign import HERE, SIZE, TEST
+from examples.water.own.campaign import HELD_OUT, HERE
 from examples.water.properties.runs import Run, finish, read, runs_folder
 from tpainn_calc.base.command import command_parser, run_command
 from tpainn_calc.base.errors import ConfigError
 from tpainn_calc.base.frames import write_extxyz
 from tpainn_calc.observables.trajectory import spread, structures
 
-#: By the number of waters: its number among the rounds, and the name of its file.
-BLOCKS = {32: (TEST, "test"), 64: (SIZE, "size")}
+#: Names of the files by the number of waters.
+BLOCKS = {32: "test", 64: "size"}
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
         with runs_folder(arguments.output, arguments.model):
             finish([run], arguments.output)
             frames = draw(run, arguments.output, arguments.frames)
-        path = HERE / f"{BLOCKS[arguments.waters][1]}.extxyz.gz"
+        path = HERE / f"{BLOCKS[arguments.waters]}.extxyz.gz"
         write_extxyz(path, frames)
         print(f"{len(frames)} frames: {path}")
 
@@ -58,9 +58,9 @@ def draw(run: Run, folder: Path, count: int) -> list[Atoms]:
     if not 0 < count <= total - first:
         raise ConfigError(f"--frames {count}: the run has {total - first} after its start")
     frames = structures(universe, spread(first, total, count))
+    group = BLOCKS[run.waters]
     for atoms in frames:
-        number, group = BLOCKS[run.waters]
-        atoms.info |= {"group": group, "state_point": run.name, "round": number}
+        atoms.info |= {"group": group, "state_point": run.name, "round": HELD_OUT[group]}
         atoms.info |= {"temperature": run.temperature, "pressure": run.pressure}
     return frames
 

